@@ -1,0 +1,49 @@
+# Everything a developer types. `make` alone prints the list.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What scripts/bootstrap installs, before what the system has.
+export PATH := $(CURDIR)/.tools/bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+ROUNDS ?= 7
+SECONDS ?= 8
+FUZZ_SECONDS ?= 60
+
+.PHONY: help run test test-full bench loadtest fuzz lint bootstrap
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: bootstrap ## start the gateway with a demo upstream, and print curl lines to try
+	@scripts/quickstart
+
+test: bootstrap ## build everything and run all tests but the slow ones
+	cargo build --workspace --bins --tests
+	cargo test --workspace
+
+test-full: export KNOXCALL_TEST_FULL := 1
+test-full: test ## the tests with the slow ones, a short fuzz of each target, a short load test
+	scripts/fuzz 10
+	$(MAKE) loadtest ROUNDS=1 SECONDS=1
+
+bench: bootstrap ## criterion benchmarks of each filter and of the whole decision
+	cargo bench -p knoxcall-benches
+
+loadtest: bootstrap ## compare with nginx, HAProxy, Envoy and bare Pingora (ROUNDS=7 SECONDS=8)
+	loadtest/setup
+	cargo build --release -p knoxcall -p knoxcall-loadtest-bare
+	loadtest/run --rounds $(ROUNDS) --seconds $(SECONDS)
+
+fuzz: bootstrap ## run every fuzz target (FUZZ_SECONDS=60 each)
+	scripts/fuzz $(FUZZ_SECONDS)
+
+lint: bootstrap ## formatting, clippy, dependencies, licences, script syntax
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+	scripts/lint-scripts
+
+bootstrap:
+	@scripts/bootstrap

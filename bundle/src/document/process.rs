@@ -1,0 +1,171 @@
+//! What concerns the process: where it listens, what it bears, what it shares.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One socket that accepts requests (HTTP/1.1 in clear).
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerDocument {
+    /// Address and port: `127.0.0.1:8080`, `[::]:8080`.
+    pub address: String,
+}
+
+/// The read-only listener for `/healthz`, `/livez` and `/metrics`.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminDocument {
+    /// Without it there is no admin listener.
+    pub enabled: bool,
+    /// Address and port.
+    pub address: String,
+    /// Needed for an address that is not loopback: metrics name routes' traffic.
+    pub allow_remote: bool,
+}
+
+impl Default for AdminDocument {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            address: "127.0.0.1:9901".to_owned(),
+            allow_remote: false,
+        }
+    }
+}
+
+/// A proxy in front of the gateway whose word on the client's address counts.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedProxyDocument {
+    /// The proxy's own address or range.
+    pub cidr: String,
+    /// Take the client's address from `CF-Connecting-IP`; otherwise from the
+    /// right-most untrusted entry of `X-Forwarded-For`.
+    #[serde(default)]
+    pub cf_connecting_ip: bool,
+}
+
+/// Bounds on connections, heads and bodies.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsDocument {
+    /// Bytes of a request's head (request line and header fields).
+    #[schemars(range(min = 1024, max = 1_048_576))]
+    pub head_bytes: u32,
+    /// Header fields of a request.
+    #[schemars(range(min = 8, max = 256))]
+    pub head_fields: u32,
+    /// Milliseconds for a whole head, from its first byte.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub head_timeout_ms: u64,
+    /// Milliseconds an idle keep-alive connection stays open.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub keepalive_timeout_ms: u64,
+    /// Milliseconds between two reads of a request's body.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub body_timeout_ms: u64,
+    /// Client connections, in all.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_connections: u32,
+    /// Client connections from one address (IPv6: from one /64). Trusted
+    /// proxies are exempt.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_connections_per_address: u32,
+    /// Bytes of a body that has to be read whole, to be verified or changed.
+    #[schemars(range(min = 1, max = 67_108_864))]
+    pub max_inspected_body_bytes: u32,
+    /// Answers 401 that one address (IPv6: one /64) gets in a minute before it
+    /// gets 429. Trusted proxies are exempt.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub unauthorized_per_minute: u32,
+    /// Milliseconds that running requests have to finish on SIGTERM.
+    #[schemars(range(min = 0, max = 3_600_000))]
+    pub shutdown_grace_ms: u64,
+    /// Milliseconds between `/healthz` turning 503 and the listeners closing.
+    #[schemars(range(min = 0, max = 600_000))]
+    pub drain_delay_ms: u64,
+}
+
+impl Default for LimitsDocument {
+    fn default() -> Self {
+        Self {
+            head_bytes: 16_384,
+            head_fields: 100,
+            head_timeout_ms: 10_000,
+            keepalive_timeout_ms: 60_000,
+            body_timeout_ms: 30_000,
+            max_connections: 10_000,
+            max_connections_per_address: 1_000,
+            max_inspected_body_bytes: 1_048_576,
+            unauthorized_per_minute: 120,
+            shutdown_grace_ms: 30_000,
+            drain_delay_ms: 0,
+        }
+    }
+}
+
+/// State that instances share. Without Redis it is kept in this process.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CountersDocument {
+    /// `redis://HOST:PORT/DB` without a password.
+    pub redis_url: Option<String>,
+    /// The environment variable that holds the URL; it may hold a password.
+    pub redis_url_from_env: Option<String>,
+    /// The file that holds the URL; it may hold a password. Neither readable
+    /// by others nor writable by the group.
+    pub redis_url_from_file: Option<String>,
+    /// Instances that share the limits. While Redis is away each one admits
+    /// its share of them.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub instances: u32,
+    /// Nonces and signatures that are remembered in this process; when it is
+    /// full, signed requests get 503.
+    #[schemars(range(min = 1_000, max = 100_000_000))]
+    pub nonce_capacity: u32,
+    /// Milliseconds that a request waits for Redis.
+    #[schemars(range(min = 1, max = 60_000))]
+    pub redis_timeout_ms: u64,
+}
+
+impl Default for CountersDocument {
+    fn default() -> Self {
+        Self {
+            redis_url: None,
+            redis_url_from_env: None,
+            redis_url_from_file: None,
+            instances: 1,
+            nonce_capacity: 1_000_000,
+            redis_timeout_ms: 250,
+        }
+    }
+}
+
+/// Connections to upstreams, for all routes.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamDocument {
+    /// Idle connections kept for reuse, in all.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub pool_size: u32,
+    /// Seconds that a resolved address is used at least, whatever its TTL.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub dns_min_ttl_sec: u64,
+    /// Seconds that a resolved address is used at most.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub dns_max_ttl_sec: u64,
+    /// Milliseconds for one look-up.
+    #[schemars(range(min = 1, max = 60_000))]
+    pub dns_timeout_ms: u64,
+}
+
+impl Default for UpstreamDocument {
+    fn default() -> Self {
+        Self {
+            pool_size: 1_024,
+            dns_min_ttl_sec: 1,
+            dns_max_ttl_sec: 300,
+            dns_timeout_ms: 5_000,
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Routes: identity, the environments they serve, and what they do in each.
+
+use std::time::Duration;
+
+use http::Method;
+
+use crate::document::{RouteDocument, RouteSettings, TenantDocument};
+use crate::ids::{EnvironmentName, HostName, RouteId, RouteName, RouteSlug, TenantId};
+use crate::model::{Route, RouteEnvironment, Timeouts, Upstream};
+use crate::problem::{At, Problems};
+
+use super::context::{Names, Unique, id_or_derived, named};
+use super::injection::{self, Injections};
+use super::limit::rate_limit;
+use super::match_rule::Rules;
+use super::settings_merge::Merged;
+use super::signature::{Signers, signature};
+use super::{Sources, address, header, target, templates};
+
+pub(super) const DEFAULT_CONNECT_TIMEOUT_MS: u64 = 5_000;
+pub(super) const DEFAULT_READ_TIMEOUT_MS: u64 = 30_000;
+pub(super) const DEFAULT_WRITE_TIMEOUT_MS: u64 = 30_000;
+pub(super) const DEFAULT_IDLE_TIMEOUT_MS: u64 = 60_000;
+
+/// The ids of all routes, in their order, before anything refers to them.
+pub(super) fn ids(
+    document: &TenantDocument,
+    tenant: TenantId,
+    problems: &mut Problems,
+) -> Vec<Option<RouteId>> {
+    let section = At::ROOT.key("routes");
+    let mut identities = Identities::default();
+    let routes = document.routes.iter().enumerate();
+    let ids = routes
+        .map(|(index, route)| {
+            identities.take(route, index, tenant, &section.index(index), problems)
+        })
+        .collect();
+    identities.check_across(document, problems);
+    ids
+}
+
+/// A request names a route by slug, id or name: none may stand for two.
+#[derive(Default)]
+struct Identities {
+    slugs: Unique,
+    names: Unique,
+    ids: Unique,
+}
+
+impl Identities {
+    fn take(
+        &mut self,
+        route: &RouteDocument,
+        index: usize,
+        tenant: TenantId,
+        at: &At<'_>,
+        problems: &mut Problems,
+    ) -> Option<RouteId> {
+        let Some(handle) = route.slug.as_ref().or(route.name.as_ref()) else {
+            problems.add_missing(at, "has neither slug nor name", "add a slug");
+            return None;
+        };
+        if let Some(slug) = &route.slug {
+            let at = at.key("slug");
+            not_an_id(slug, &at, problems);
+            named::<RouteSlug>(slug, &at, problems)?;
+            self.slugs.check(slug, index, "routes", &at, problems);
+        }
+        if let Some(name) = &route.name {
+            let at = at.key("name");
+            not_an_id(name, &at, problems);
+            named::<RouteName>(name, &at, problems)?;
+            self.names.check(name, index, "routes", &at, problems);
+        }
+        let id = id_or_derived(route.id.as_deref(), (tenant, "route", handle), at, problems)?;
+        self.ids
+            .check_id(id, index, ("routes", route.id.is_some()), at, problems);
+        Some(RouteId(id))
+    }
+
+    fn check_across(&self, document: &TenantDocument, problems: &mut Problems) {
+        let section = At::ROOT.key("routes");
+        for (index, route) in document.routes.iter().enumerate() {
+            let Some(name) = &route.name else { continue };
+            let other = self.slugs.place_of(name).filter(|other| *other != index);
+            if let Some(other) = other {
+                problems.add(
+                    &section.index(index).key("name"),
+                    format!(
+                        "is the slug of routes[{other}], which requests by this name would reach"
+                    ),
+                    "change one of them",
+                );
+            }
+        }
+    }
+}
+
+fn not_an_id(text: &str, at: &At<'_>, problems: &mut Problems) {
+    if uuid::Uuid::try_parse(text).is_ok() {
+        problems.add(
+            at,
+            "has the form of a UUID",
+            "UUIDs select routes by their id",
+        );
+    }
+}
+
+/// What routes are checked against.
+pub(super) struct Routes<'a> {
+    names: &'a Names<'a>,
+    signers: Signers,
+    hosts: &'a [HostName],
+    sources: &'a mut dyn Sources,
+    injections: Injections<'a>,
+    rules: Rules,
+}
+
+impl<'a> Routes<'a> {
+    pub(super) fn new(
+        names: &'a Names<'a>,
+        signers: Signers,
+        hosts: &'a [HostName],
+        sources: &'a mut dyn Sources,
+    ) -> Self {
+        Self {
+            names,
+            signers,
+            hosts,
+            sources,
+            injections: Injections::new(names),
+            rules: Rules::default(),
+        }
+    }
+
+    pub(super) fn all(
+        mut self,
+        document: &TenantDocument,
+        ids: &[Option<RouteId>],
+        problems: &mut Problems,
+    ) -> Vec<Route> {
+        let section = At::ROOT.key("routes");
+        let routes = document.routes.iter().zip(ids).enumerate();
+        routes
+            .filter_map(|(index, (route, id))| {
+                // Without an id the route is judged all the same.
+                let known = id.unwrap_or(RouteId(uuid::Uuid::nil()));
+                let route = self.route(route, index, known, &section.index(index), problems);
+                route.filter(|_| id.is_some())
+            })
+            .collect()
+    }
+
+    fn route(
+        &mut self,
+        document: &RouteDocument,
+        index: usize,
+        id: RouteId,
+        at: &At<'_>,
+        problems: &mut Problems,
+    ) -> Option<Route> {
+        let slug = document
+            .slug
+            .as_deref()
+            .and_then(|slug| RouteSlug::try_from(slug).ok());
+        let name = document.name.as_deref().or(document.slug.as_deref());
+        let match_at = at.key("match");
+        let rules = document.match_rules.iter().enumerate();
+        let match_rules = rules
+            .filter_map(|(position, rule)| {
+                let at = match_at.index(position);
+                self.rules.rule(rule, index, self.hosts, &at, problems)
+            })
+            .collect();
+        let base = self.base_environment(document, at, problems)?;
+        Some(Route {
+            id,
+            slug,
+            name: name.and_then(|name| RouteName::try_from(name).ok())?,
+            enabled: document.settings.enabled.unwrap_or(true),
+            match_rules,
+            environments: self.environments(document, id, &base, at, problems),
+            base_environment: base,
+        })
+    }
+
+    fn base_environment(
+        &self,
+        document: &RouteDocument,
+        at: &At<'_>,
+        problems: &mut Problems,
+    ) -> Option<EnvironmentName> {
+        let at = at.key("base_environment");
+        if let Some(text) = &document.base_environment {
+            return self.names.environment(text, &at, problems);
+        }
+        let known = &self.names.environments;
+        let production = known.iter().find(|name| name.as_str() == "production");
+        let only = known.first().filter(|_| known.len() == 1);
+        let base = production.or(only).cloned();
+        if base.is_none() {
+            let remedy = "there is no `production` to stand in for it";
+            problems.add(&at, "is missing", remedy);
+        }
+        base
+    }
+
+    fn environments(
+        &mut self,
+        document: &RouteDocument,
+        id: RouteId,
+        base: &EnvironmentName,
+        at: &At<'_>,
+        problems: &mut Problems,
+    ) -> Vec<RouteEnvironment> {
+        let overrides_at = at.key("environments");
+        let mut served: Vec<(EnvironmentName, Option<&RouteSettings>)> = Vec::new();
+        if !document.environments.contains_key(base.as_str()) {
+            served.push((base.clone(), None));
+        }
+        for (text, settings) in &document.environments {
+            let name = self
+                .names
+                .environment(text, &overrides_at.key(text), problems);
+            served.extend(name.map(|name| (name, settings.as_ref())));
+        }
+        let served = served.into_iter();
+        served
+            .filter_map(|(environment, settings)| {
+                let own_at = overrides_at.key(environment.as_str());
+                let own = settings.map(|settings| (settings, &own_at));
+                let merged = Merged::new((&document.settings, at), own);
+                let enabled = own
+                    .and_then(|(settings, _)| settings.enabled)
+                    .unwrap_or(true);
+                self.environment(id, environment.clone(), enabled, &merged, problems)
+            })
+            .collect()
+    }
+
+    fn environment(
+        &mut self,
+        id: RouteId,
+        environment: EnvironmentName,
+        enabled: bool,
+        merged: &Merged<'_>,
+        problems: &mut Problems,
+    ) -> Option<RouteEnvironment> {
+        let open = merged.flag(|settings| &settings.open);
+        let requires_clients = merged.flag(|settings| &settings.requires_clients);
+        let signature = signature(merged, problems);
+        check_open(
+            open,
+            requires_clients,
+            signature.is_some(),
+            merged.at(),
+            problems,
+        );
+        if signature.is_some() && !open {
+            self.signers.check(id, &environment, merged.at(), problems);
+        }
+        let allowed_methods = allowed_methods(merged, problems);
+        let upstream = self.upstream(merged, problems);
+        let reserved_allowed = upstream.allow_reserved_target;
+        let injection = self.injections.injection(merged, &environment, problems);
+        let method_configs = injection::MethodConfigs {
+            environment: &environment,
+            allowed: allowed_methods.as_deref(),
+            reserved_allowed,
+        }
+        .all(merged, &mut self.injections, problems);
+        let ip_allowlist = merged
+            .pick(|settings| &settings.ip_allowlist)
+            .map(|list| address::ranges(list.value, &list.at.key("ip_allowlist"), problems));
+        let body_secrets = merged.pick(|settings| &settings.body_secrets).map(|list| {
+            templates::secret_ids(
+                list.value,
+                self.names,
+                &list.at.key("body_secrets"),
+                problems,
+            )
+        });
+        let limit = merged.limit();
+        let rate_limit = rate_limit(limit.value, limit.at, problems);
+        let target = base_target(merged, reserved_allowed, problems);
+        Some(RouteEnvironment {
+            environment,
+            enabled,
+            open,
+            target: target?,
+            upstream,
+            injection,
+            allowed_methods,
+            ip_allowlist,
+            requires_clients,
+            signature,
+            rate_limit,
+            method_configs,
+            body_secrets: body_secrets.unwrap_or_default(),
+        })
+    }
+
+    fn upstream(&mut self, merged: &Merged<'_>, problems: &mut Problems) -> Upstream {
+        let ca = merged.pick(|settings| &settings.custom_ca_file);
+        let custom_ca = ca.and_then(|file| match self.sources.certificates(file.value) {
+            Ok(pem) => Some(pem),
+            Err(unavailable) => {
+                let at = file.at.key("custom_ca_file");
+                problems.add(&at, unavailable.message, unavailable.remedy);
+                None
+            }
+        });
+        let name = merged.pick(|settings| &settings.server_name);
+        let server_name = name.and_then(|name| {
+            let text = name.value.to_ascii_lowercase();
+            named::<HostName>(&text, &name.at.key("server_name"), problems)
+        });
+        Upstream {
+            custom_ca,
+            server_name,
+            allow_reserved_target: merged.flag(|settings| &settings.allow_reserved_target),
+            timeouts: timeouts(merged),
+        }
+    }
+}
+
+fn base_target(
+    merged: &Merged<'_>,
+    reserved_allowed: bool,
+    problems: &mut Problems,
+) -> Option<crate::model::Target> {
+    let Some(url) = merged.pick(|settings| &settings.target_base_url) else {
+        let at = merged.at().key("target_base_url");
+        problems.add(&at, "is missing", "write https://HOST/PATH");
+        return None;
+    };
+    let at = url.at.key("target_base_url");
+    let target = target::target(url.value, &at, problems)?;
+    target::check_reserved(&target, reserved_allowed, &at, problems);
+    Some(target)
+}
+
+fn check_open(
+    open: bool,
+    requires_clients: bool,
+    signed: bool,
+    at: &At<'_>,
+    problems: &mut Problems,
+) {
+    let remedy = "an open route asks for no caller: keep one of the two";
+    if open && requires_clients {
+        problems.add(at, "is open and requires clients", remedy);
+    }
+    if open && signed {
+        problems.add(at, "is open and requires signatures", remedy);
+    }
+}
+
+fn timeouts(merged: &Merged<'_>) -> Timeouts {
+    let ms = |given: Option<u64>, default| Duration::from_millis(given.unwrap_or(default));
+    Timeouts {
+        connect: ms(
+            merged.value(|settings| &settings.connect_timeout_ms),
+            DEFAULT_CONNECT_TIMEOUT_MS,
+        ),
+        read: ms(
+            merged.value(|settings| &settings.read_timeout_ms),
+            DEFAULT_READ_TIMEOUT_MS,
+        ),
+        write: ms(
+            merged.value(|settings| &settings.write_timeout_ms),
+            DEFAULT_WRITE_TIMEOUT_MS,
+        ),
+        idle: ms(
+            merged.value(|settings| &settings.idle_timeout_ms),
+            DEFAULT_IDLE_TIMEOUT_MS,
+        ),
+    }
+}
+
+fn allowed_methods(merged: &Merged<'_>, problems: &mut Problems) -> Option<Vec<Method>> {
+    let list = merged.pick(|settings| &settings.allowed_methods)?;
+    let at = list.at.key("allowed_methods");
+    let mut methods: Vec<Method> = Vec::new();
+    for (index, text) in list.value.iter().enumerate() {
+        if let Some(method) = header::method(text, &at.index(index), problems) {
+            if !methods.contains(&method) {
+                methods.push(method);
+            }
+        }
+    }
+    Some(methods)
+}

@@ -1,0 +1,284 @@
+//! Tokens that Redis has granted to this instance ahead of the requests that
+//! will use them. A lease never holds more than 1 % of its limit and dies after
+//! a second at most. Taking from it is one compare-and-swap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::time::Now;
+
+/// A refusal by Redis is believed for so long; then it is asked again, as the
+/// limit may have been raised or a token given back.
+const REFUSAL_BELIEVED: Duration = Duration::from_secs(1);
+
+/// What an instance knows of a bucket that lives in Redis.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// Milliseconds since the epoch of the lease's end, and in the low 16 bits
+    /// its tokens.
+    word: AtomicU64,
+    /// What Redis had left after the last lease.
+    left_there: AtomicU64,
+    refused_until: AtomicU64,
+    free_at: AtomicU64,
+    /// Tokens to ask for next: grows while leases run out, shrinks while they
+    /// expire.
+    ambition: AtomicU32,
+    /// Requests that want a token and have none.
+    waiting: AtomicU32,
+    under_way: AtomicBool,
+    landed: Notify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// A token was taken; so many are left, here and there.
+    Took {
+        left: u64,
+    },
+    Refused {
+        retry_after: Duration,
+    },
+    /// Only Redis can tell.
+    Dry,
+}
+
+impl Default for Lease {
+    fn default() -> Lease {
+        Lease {
+            word: AtomicU64::new(0),
+            left_there: AtomicU64::new(0),
+            refused_until: AtomicU64::new(0),
+            free_at: AtomicU64::new(0),
+            ambition: AtomicU32::new(1),
+            waiting: AtomicU32::new(0),
+            under_way: AtomicBool::new(false),
+            landed: Notify::new(),
+        }
+    }
+}
+
+impl Lease {
+    pub(crate) fn take(&self, now: Now) -> Stand {
+        let mut seen = self.word.load(Ordering::Acquire);
+        loop {
+            let (tokens, ends) = unpack(seen);
+            if tokens == 0 || ends <= now.as_millis() {
+                return self.stand(now);
+            }
+            match self.swap(seen, seen - 1) {
+                Ok(_) => {
+                    let left = self.left_there.load(Ordering::Relaxed) + tokens - 1;
+                    return Stand::Took { left };
+                }
+                Err(changed) => seen = changed,
+            }
+        }
+    }
+
+    /// How a bucket without a lease stands.
+    pub(crate) fn stand(&self, now: Now) -> Stand {
+        if now.as_nanos() < self.refused_until.load(Ordering::Acquire) {
+            let free_at = self.free_at.load(Ordering::Relaxed);
+            let retry_after = now.until(free_at).max(Duration::from_nanos(1));
+            return Stand::Refused { retry_after };
+        }
+        Stand::Dry
+    }
+
+    pub(crate) fn holds_token(&self, now: Now) -> bool {
+        let (tokens, ends) = unpack(self.word.load(Ordering::Acquire));
+        tokens > 0 && ends > now.as_millis()
+    }
+
+    /// A token of a lease that has ended is lost; the bucket regains it.
+    pub(crate) fn give_back(&self, now: Now) {
+        let mut seen = self.word.load(Ordering::Acquire);
+        loop {
+            let (tokens, ends) = unpack(seen);
+            if ends <= now.as_millis() || tokens == u64::from(u16::MAX) {
+                return;
+            }
+            match self.swap(seen, seen + 1) {
+                Ok(_) => return,
+                Err(changed) => seen = changed,
+            }
+        }
+    }
+
+    pub(crate) fn deposit(&self, granted: u64, left_there: u64, now: Now, lifetime: Duration) {
+        let ends = now.as_millis() + u64::try_from(lifetime.as_millis()).unwrap_or(1);
+        self.left_there.store(left_there, Ordering::Relaxed);
+        self.refused_until.store(0, Ordering::Release);
+        let mut seen = self.word.load(Ordering::Acquire);
+        loop {
+            let (tokens, ended) = unpack(seen);
+            let kept = if ended > now.as_millis() { tokens } else { 0 };
+            match self.swap(seen, pack(kept + granted, ends.max(ended))) {
+                Ok(_) => return,
+                Err(changed) => seen = changed,
+            }
+        }
+    }
+
+    pub(crate) fn refuse(&self, retry_after: Duration, now: Now) {
+        let retry_after = retry_after.max(Duration::from_millis(1));
+        self.free_at
+            .store(now.after(retry_after), Ordering::Relaxed);
+        let until = now.after(retry_after.min(REFUSAL_BELIEVED));
+        self.refused_until.store(until, Ordering::Release);
+    }
+
+    /// How many tokens to ask for. Twice as many as last time if those were
+    /// used up in time, as many as were used if some have expired.
+    pub(crate) fn next_size(&self, most: u32, now: Now) -> u32 {
+        let (tokens, ends) = unpack(self.word.load(Ordering::Acquire));
+        let last = self.ambition.load(Ordering::Relaxed);
+        let unused = u32::try_from(tokens).unwrap_or(u32::MAX);
+        let next = if unused > 0 {
+            last.saturating_sub(unused)
+        } else if ends > now.as_millis() {
+            last.saturating_mul(2)
+        } else {
+            last
+        };
+        let next = next.clamp(1, most);
+        self.ambition.store(next, Ordering::Relaxed);
+        next
+    }
+
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the lease that is under way has landed. Safe to cancel.
+    pub(crate) async fn landed(&self, deadline: Instant) {
+        let landed = self.landed.notified();
+        tokio::pin!(landed);
+        landed.as_mut().enable();
+        if self.under_way.load(Ordering::Acquire) {
+            // Whoever is late finds the deadline passed by itself.
+            let _ = timeout_at(deadline, landed).await;
+        }
+    }
+
+    fn swap(&self, seen: u64, next: u64) -> Result<u64, u64> {
+        self.word
+            .compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire)
+    }
+}
+
+const fn unpack(word: u64) -> (u64, u64) {
+    (word & 0xffff, word >> 16)
+}
+
+fn pack(tokens: u64, ends: u64) -> u64 {
+    (ends << 16) | tokens.min(u64::from(u16::MAX))
+}
+
+/// The one round trip under way for a bucket. Ends when dropped, also by a
+/// cancelled or a panicking task, and lets the others go on.
+pub(crate) struct Lead(Arc<Lease>);
+
+impl Lead {
+    pub(crate) fn try_take(lease: &Arc<Lease>) -> Option<Lead> {
+        let was = lease.under_way.swap(true, Ordering::AcqRel);
+        (!was).then(|| Lead(Arc::clone(lease)))
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.0.under_way.store(false, Ordering::Release);
+        self.0.landed.notify_waiters();
+    }
+}
+
+/// Counts a request as waiting for as long as it lives.
+pub(crate) struct Waiting<'a>(&'a Lease);
+
+impl<'a> Waiting<'a> {
+    pub(crate) fn on(lease: &'a Lease) -> Waiting<'a> {
+        lease.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(lease)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Now {
+        Now::from_nanos((1_800_000_000_000 + millis) * 1_000_000)
+    }
+
+    const LIFE: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn grants_what_was_leased_and_then_runs_dry() {
+        let lease = Lease::default();
+        assert_eq!(lease.take(at(0)), Stand::Dry);
+        lease.deposit(2, 10, at(0), LIFE);
+        assert_eq!(lease.take(at(0)), Stand::Took { left: 11 });
+        assert_eq!(lease.take(at(999)), Stand::Took { left: 10 });
+        assert_eq!(lease.take(at(999)), Stand::Dry);
+    }
+
+    #[test]
+    fn refuses_tokens_of_a_lease_that_has_ended() {
+        let lease = Lease::default();
+        lease.deposit(2, 10, at(0), LIFE);
+        assert_eq!(lease.take(at(1_000)), Stand::Dry);
+        lease.deposit(1, 10, at(1_000), LIFE);
+        assert!(matches!(lease.take(at(1_000)), Stand::Took { .. }));
+        assert_eq!(lease.take(at(1_000)), Stand::Dry);
+    }
+
+    #[test]
+    fn a_token_given_back_too_late_is_lost() {
+        let lease = Lease::default();
+        lease.deposit(1, 0, at(0), LIFE);
+        lease.take(at(0));
+        lease.give_back(at(1_000));
+        assert_eq!(lease.take(at(0)), Stand::Dry);
+        lease.give_back(at(999));
+        assert!(matches!(lease.take(at(999)), Stand::Took { .. }));
+    }
+
+    #[test]
+    fn a_refusal_is_believed_for_a_second_and_tells_the_whole_wait() {
+        let lease = Lease::default();
+        lease.refuse(Duration::from_secs(30), at(0));
+        let Stand::Refused { retry_after } = lease.take(at(500)) else {
+            panic!("refused for a second");
+        };
+        assert_eq!(retry_after, Duration::from_millis(29_500));
+        assert_eq!(lease.take(at(1_000)), Stand::Dry);
+    }
+
+    #[test]
+    fn asks_for_more_while_leases_run_out_and_for_less_while_they_expire() {
+        let lease = Lease::default();
+        assert_eq!(lease.next_size(100, at(0)), 1);
+        lease.deposit(1, 0, at(0), LIFE);
+        lease.take(at(0));
+        assert_eq!(lease.next_size(100, at(1)), 2);
+        lease.deposit(2, 0, at(1), LIFE);
+        lease.take(at(1));
+        lease.take(at(1));
+        assert_eq!(lease.next_size(3, at(2)), 3);
+        lease.deposit(3, 0, at(2), LIFE);
+        lease.take(at(2));
+        assert_eq!(lease.next_size(100, at(5_000)), 1);
+    }
+}

@@ -1,0 +1,177 @@
+//! Nonces that instances share in a real Redis: one claim is fresh, and what
+//! Redis may have forgotten is refused.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::server::RedisServer;
+use knoxcall_counters::{Claim, Config, Counters};
+
+fn instance(redis: &RedisServer) -> Counters {
+    let config = Config {
+        redis_url: Some(redis.url()),
+        instances: NonZeroU32::new(2).unwrap(),
+        ..Config::default()
+    };
+    Counters::with_redis_patience(config, Duration::from_secs(20)).unwrap()
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+/// Signed a minute ahead, as the tolerance allows: after any start.
+async fn claim(counters: &Counters, key: [u8; 32]) -> Claim {
+    claim_signed_at(counters, key, now() + 60).await
+}
+
+async fn claim_signed_at(counters: &Counters, key: [u8; 32], signed_at: u64) -> Claim {
+    counters
+        .claim(&key, now(), signed_at + 300, signed_at)
+        .await
+}
+
+async fn up(counters: &Counters) {
+    for _ in 0..3_000 {
+        claim(counters, [255; 32]).await;
+        if counters.status().redis_up {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("redis is not up again: {counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_claims_at_two_instances_exactly_one_is_fresh() {
+    let redis = RedisServer::start().await;
+    let instances = [instance(&redis), instance(&redis)];
+    for round in 0..50 {
+        let claims: Vec<_> = (0..10)
+            .map(|each| {
+                let counters = instances[each % 2].clone();
+                tokio::spawn(async move { claim(&counters, [round; 32]).await })
+            })
+            .collect();
+        let mut fresh = 0;
+        for each in claims {
+            match each.await.unwrap() {
+                Claim::Fresh => fresh += 1,
+                other => assert_eq!(other, Claim::Replayed),
+            }
+        }
+        assert_eq!(fresh, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_is_kept_until_it_expires_and_no_longer() {
+    let redis = RedisServer::start().await;
+    let counters = instance(&redis);
+    assert_eq!(claim(&counters, [7; 32]).await, Claim::Fresh);
+    let kept = redis.run(&["KEYS", "knoxcall:nonce:*"]).await.unwrap();
+    let redis::Value::Array(kept) = kept else {
+        panic!("{kept:?}")
+    };
+    let [redis::Value::BulkString(key)] = kept.as_slice() else {
+        panic!("{kept:?}")
+    };
+    let key = str::from_utf8(key).unwrap();
+    let life = redis.run(&["TTL", key]).await.unwrap();
+    let redis::Value::Int(life) = life else {
+        panic!("{life:?}")
+    };
+    assert!((330..=361).contains(&life), "{life} s");
+}
+
+#[tokio::test]
+async fn refuses_while_redis_is_away() {
+    let mut redis = RedisServer::start().await;
+    let counters = instance(&redis);
+    assert_eq!(claim(&counters, [1; 32]).await, Claim::Fresh);
+    redis.kill();
+    assert_eq!(claim(&counters, [2; 32]).await, Claim::Unavailable);
+    assert_eq!(claim(&counters, [2; 32]).await, Claim::Unavailable);
+}
+
+#[tokio::test]
+async fn refuses_what_was_signed_before_this_process_where_redis_is_new() {
+    let redis = RedisServer::start().await;
+    let counters = instance(&redis);
+    assert_eq!(
+        claim_signed_at(&counters, [1; 32], now() - 10).await,
+        Claim::BeforeStart
+    );
+    assert_eq!(claim(&counters, [2; 32]).await, Claim::Fresh);
+}
+
+#[tokio::test]
+async fn an_instance_that_joins_trusts_the_memory_that_redis_has() {
+    let redis = RedisServer::start().await;
+    let run_id = run_id(&redis).await;
+    let record = format!("{} {run_id}", now() - 1_000);
+    redis
+        .run(&["SET", "knoxcall:nonces-since", &record])
+        .await
+        .unwrap();
+    let counters = instance(&redis);
+    assert_eq!(
+        claim_signed_at(&counters, [1; 32], now() - 100).await,
+        Claim::Fresh
+    );
+    assert_eq!(
+        claim_signed_at(&counters, [1; 32], now() - 100).await,
+        Claim::Replayed
+    );
+}
+
+#[tokio::test]
+async fn a_replay_after_redis_restarted_empty_is_refused() {
+    let mut redis = RedisServer::start().await;
+    let counters = instance(&redis);
+    let signed_at = now();
+    claim_signed_at(&counters, [1; 32], signed_at).await;
+    // Redis is back in a later second than the signature's.
+    while now() == signed_at {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    redis.restart().await;
+    claim(&counters, [2; 32]).await;
+    up(&counters).await;
+    assert_eq!(
+        claim_signed_at(&counters, [1; 32], signed_at).await,
+        Claim::BeforeStart
+    );
+    assert_eq!(claim(&counters, [3; 32]).await, Claim::Fresh);
+}
+
+#[tokio::test]
+async fn a_replay_after_redis_was_flushed_is_refused() {
+    let redis = RedisServer::start().await;
+    let counters = instance(&redis);
+    assert_eq!(claim(&counters, [1; 32]).await, Claim::Fresh);
+    redis.run(&["FLUSHALL"]).await.unwrap();
+    let signed_at = now() - 1;
+    assert_eq!(
+        claim_signed_at(&counters, [2; 32], signed_at).await,
+        Claim::BeforeStart
+    );
+    assert_eq!(
+        claim_signed_at(&counters, [3; 32], signed_at).await,
+        Claim::BeforeStart
+    );
+    assert_eq!(claim(&counters, [4; 32]).await, Claim::Fresh);
+}
+
+async fn run_id(redis: &RedisServer) -> String {
+    let info = redis.run(&["INFO", "server"]).await.unwrap();
+    let redis::Value::BulkString(info) = info else {
+        panic!("{info:?}")
+    };
+    let info = String::from_utf8(info).unwrap();
+    let line = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+    line.unwrap().trim().to_owned()
+}

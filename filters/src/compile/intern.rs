@@ -1,0 +1,166 @@
+//! Keeps one copy of what many routes have in common.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+use knoxcall_bundle::ids::{EnvironmentName, VariableKey};
+use knoxcall_bundle::template::{Builtin, SecretRef, Segment, Template};
+
+use crate::cidr::CidrSet;
+use crate::inject::Injector;
+use crate::table::{LimitIndex, MethodRules, ServiceTarget, TargetIndex};
+
+/// Every target of every tenant, once.
+#[derive(Default)]
+pub(super) struct Targets {
+    in_order: Vec<Arc<ServiceTarget>>,
+    known: HashMap<Arc<ServiceTarget>, TargetIndex>,
+}
+
+impl Targets {
+    pub(super) fn into_list(self) -> Box<[Arc<ServiceTarget>]> {
+        self.in_order.into()
+    }
+
+    fn add(&mut self, target: ServiceTarget) -> (Arc<ServiceTarget>, TargetIndex) {
+        if let Some((same, index)) = self.known.get_key_value(&target) {
+            return (same.clone(), *index);
+        }
+        let (target, index) = (Arc::new(target), TargetIndex(self.in_order.len()));
+        self.in_order.push(target.clone());
+        self.known.insert(target.clone(), index);
+        (target, index)
+    }
+}
+
+/// What the routes of one tenant share.
+#[derive(Default)]
+pub(super) struct Interner {
+    addresses: HashSet<Arc<CidrSet>>,
+    methods: HashSet<Arc<[Method]>>,
+    injectors: HashMap<InjectorKey, Arc<Injector>>,
+    /// By the injector's address, which the entry keeps alive.
+    rules: HashMap<(TargetIndex, usize, Option<LimitIndex>), Arc<MethodRules>>,
+}
+
+impl Interner {
+    pub(super) fn addresses(&mut self, blocks: &[IpNet]) -> Arc<CidrSet> {
+        let set = CidrSet::new(blocks.iter().copied());
+        match self.addresses.get(&set) {
+            Some(same) => same.clone(),
+            None => {
+                let set = Arc::new(set);
+                self.addresses.insert(set.clone());
+                set
+            }
+        }
+    }
+
+    pub(super) fn methods(&mut self, methods: &[Method]) -> Arc<[Method]> {
+        match self.methods.get(methods) {
+            Some(same) => same.clone(),
+            None => {
+                let methods: Arc<[Method]> = methods.into();
+                self.methods.insert(methods.clone());
+                methods
+            }
+        }
+    }
+
+    /// `compile` is called where no equal injector is known, or where it
+    /// cannot be told (`key` is `None`).
+    pub(super) fn injector(
+        &mut self,
+        key: Option<InjectorKey>,
+        compile: impl FnOnce() -> Injector,
+    ) -> Arc<Injector> {
+        match key {
+            Some(key) => self
+                .injectors
+                .entry(key)
+                .or_insert_with(|| Arc::new(compile()))
+                .clone(),
+            None => Arc::new(compile()),
+        }
+    }
+
+    pub(super) fn rules(
+        &mut self,
+        targets: &mut Targets,
+        target: ServiceTarget,
+        injector: Arc<Injector>,
+        limit: Option<LimitIndex>,
+    ) -> Arc<MethodRules> {
+        let (target, target_index) = targets.add(target);
+        let key = (target_index, Arc::as_ptr(&injector).addr(), limit);
+        let rules = MethodRules {
+            target,
+            target_index,
+            injector,
+            limit,
+        };
+        self.rules
+            .entry(key)
+            .or_insert_with(|| Arc::new(rules))
+            .clone()
+    }
+}
+
+/// Equal keys, equal injectors: plain header templates that say nothing of
+/// their route. Others are compiled for each route.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct InjectorKey {
+    environment: EnvironmentName,
+    headers: Vec<(HeaderName, Vec<Piece>)>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Piece {
+    Text(Arc<str>),
+    Secret(SecretRef),
+    Variable(VariableKey),
+    Builtin(Builtin),
+}
+
+impl InjectorKey {
+    pub(super) fn new(
+        environment: &EnvironmentName,
+        headers: &[(HeaderName, Template)],
+    ) -> Option<Self> {
+        let headers = headers
+            .iter()
+            .map(|(name, template)| Some((name.clone(), pieces(template)?)))
+            .collect::<Option<_>>()?;
+        Some(Self {
+            environment: environment.clone(),
+            headers,
+        })
+    }
+}
+
+fn pieces(template: &Template) -> Option<Vec<Piece>> {
+    match template {
+        Template::Segments(segments) => segments.iter().map(piece).collect(),
+        Template::Liquid(_) => None,
+    }
+}
+
+fn piece(segment: &Segment) -> Option<Piece> {
+    match segment {
+        Segment::Text(text) => Some(Piece::Text(text.clone())),
+        Segment::Secret(secret) => Some(Piece::Secret(secret.clone())),
+        Segment::Variable(key) => Some(Piece::Variable(key.clone())),
+        Segment::Builtin(Builtin::RouteId | Builtin::RouteName | Builtin::RouteSlug) => None,
+        Segment::Builtin(
+            builtin @ (Builtin::ClientId
+            | Builtin::ClientName
+            | Builtin::Environment
+            | Builtin::Timestamp
+            | Builtin::RequestId
+            | Builtin::TenantId
+            | Builtin::TenantSlug),
+        ) => Some(Piece::Builtin(*builtin)),
+    }
+}

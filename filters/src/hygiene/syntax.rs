@@ -1,0 +1,278 @@
+//! The grammar of methods, targets, hosts and lengths.
+
+use crate::refusal::{Malformation, Refusal};
+
+type Class = [bool; 256];
+
+/// `tchar` of RFC 9110 section 5.6.2.
+pub(super) const TOKEN: Class = class(b"!#$%&'*+-.^_`|~");
+
+/// Of a path: `pchar` and slashes, RFC 3986 section 3.3.
+const PATH: Class = class(b"-._~!$&'()*+,;=:@/%");
+
+/// Of a query: RFC 3986 section 3.4, and brackets, which RFC 3986 keeps out
+/// of queries and browsers send in them all the same.
+const QUERY: Class = class(b"-._~!$&'()*+,;=:@/%?[]");
+
+/// Of a host that is not a bracketed address. Not all of `reg-name`: escapes
+/// and sub-delimiters stand in no DNS name, and parsers disagree on them.
+const HOST: Class = class(b"-._");
+
+const BRACKETED: Class = class(b":.");
+
+/// Letters and digits, and these.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which would refuse"
+)]
+const fn class(others: &[u8]) -> Class {
+    let mut class = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        class[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        class[others[at] as usize] = true;
+        at += 1;
+    }
+    class
+}
+
+pub(super) fn is_all(class: &Class, text: &[u8]) -> bool {
+    text.iter().all(|byte| {
+        class
+            .get(usize::from(*byte))
+            .is_some_and(|allowed| *allowed)
+    })
+}
+
+pub(super) fn check_method(method: &[u8]) -> Result<(), Refusal> {
+    if method.is_empty() || !is_all(&TOKEN, method) {
+        return Err(Refusal::Malformed(Malformation::InvalidHead));
+    }
+    if method == b"TRACE" || method == b"CONNECT" {
+        return Err(Refusal::MethodNotSupported);
+    }
+    Ok(())
+}
+
+/// Gives the authority of an absolute target. There is no place for the `*`
+/// of OPTIONS: everything that is served has a path.
+pub(super) fn check_target(target: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    let (authority, path_and_query) = split_authority(target);
+    let (path, query) = match memchr::memchr(b'?', path_and_query) {
+        Some(at) => path_and_query.split_at(at),
+        None => (path_and_query, [].as_slice()),
+    };
+    let is_path = path.starts_with(b"/") || (path.is_empty() && authority.is_some());
+    if is_path && is_all(&PATH, path) && is_all(&QUERY, query) && escapes_are_valid(path_and_query)
+    {
+        Ok(authority)
+    } else {
+        Err(Refusal::Malformed(Malformation::InvalidTarget))
+    }
+}
+
+/// Path and query of a target that has passed: an absolute one (RFC 9112
+/// section 3.2.2) without scheme and authority, any other one as it is.
+pub fn origin_form(target: &[u8]) -> &[u8] {
+    let (authority, rest) = split_authority(target);
+    match authority {
+        Some(_) if rest.is_empty() => b"/",
+        Some(_) | None => rest,
+    }
+}
+
+fn split_authority(target: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    let scheme = [b"http://".as_slice(), b"https://"]
+        .into_iter()
+        .find(|scheme| {
+            target
+                .get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        });
+    let Some(rest) = scheme.and_then(|scheme| target.get(scheme.len()..)) else {
+        return (None, target);
+    };
+    let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    // `http://host?query` has no path to send: it is left to be refused.
+    if rest.starts_with(b"?") {
+        (None, target)
+    } else {
+        (Some(authority), rest)
+    }
+}
+
+/// Each `%` with two hexadecimal digits, and never NUL.
+fn escapes_are_valid(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', text).all(|at| match text.get(at + 1..at + 3) {
+        Some(b"00") | None => false,
+        Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
+    })
+}
+
+/// `host` or `host:port`; the host a name or an address.
+pub(super) fn check_host(value: &[u8]) -> Result<(), Refusal> {
+    let (host, port) = match memchr::memrchr(b':', value) {
+        Some(colon) if !value.ends_with(b"]") => {
+            let (host, port) = value.split_at(colon);
+            (host, port.get(1..))
+        }
+        Some(_) | None => (value, None),
+    };
+    let host_is_valid = match host.strip_prefix(b"[").and_then(|v6| v6.strip_suffix(b"]")) {
+        Some(v6) => !v6.is_empty() && is_all(&BRACKETED, v6),
+        None => !host.is_empty() && host.len() <= 255 && is_all(&HOST, host),
+    };
+    if host_is_valid && port.is_none_or(is_port) {
+        Ok(())
+    } else {
+        Err(Refusal::Malformed(Malformation::InvalidHost))
+    }
+}
+
+fn is_port(text: &[u8]) -> bool {
+    is_digits(text) && std::str::from_utf8(text).is_ok_and(|port| port.parse::<u16>().is_ok())
+}
+
+/// Plain digits that fit; no sign, no list (RFC 9110 section 8.6).
+pub(super) fn check_length(value: &[u8]) -> Result<(), Refusal> {
+    // 18 digits fit into 64 bits, signed or not.
+    if is_digits(value) && value.len() <= 18 {
+        Ok(())
+    } else {
+        Err(Refusal::Malformed(Malformation::AmbiguousLength))
+    }
+}
+
+fn is_digits(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_authority_of_an_absolute_target() {
+        assert_eq!(check_target(b"/a?b"), Ok(None));
+        assert_eq!(check_target(b"http://h:1/a"), Ok(Some(b"h:1".as_slice())));
+        assert_eq!(check_target(b"HTTPS://h"), Ok(Some(b"h".as_slice())));
+        assert_eq!(check_target(b"//h/a"), Ok(None));
+    }
+
+    #[test]
+    fn refuses_targets_outside_of_the_grammar() {
+        for target in [
+            "",
+            "*",
+            "a",
+            "h:443",
+            "ftp://h/",
+            "http://h?q",
+            "/a b",
+            "/a#b",
+            "/a\\b",
+            "/a\"",
+            "/a<",
+            "/a^",
+            "/a`",
+            "/a{b}",
+            "/a|b",
+            "/a\u{e9}",
+            "/a[1]",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%+1",
+            "/a%00",
+            "/a?b%00",
+            "/a?%",
+            "/a?b#c",
+            "/a?\\",
+            "/\u{7f}",
+            "/\0",
+        ] {
+            let refused = check_target(target.as_bytes());
+            assert_eq!(
+                refused,
+                Err(Refusal::Malformed(Malformation::InvalidTarget)),
+                "{target:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn passes_targets_inside_of_the_grammar() {
+        for target in [
+            "/",
+            "//",
+            "/a;b=c,d",
+            "/@:!$&'()*+,;=-._~",
+            "/%41?a[]=%5B1]&b=/?",
+            "/?",
+        ] {
+            assert_eq!(check_target(target.as_bytes()), Ok(None), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_origin_form_is_what_follows_the_authority() {
+        assert_eq!(origin_form(b"http://h/a?b"), b"/a?b");
+        assert_eq!(origin_form(b"http://h"), b"/");
+        assert_eq!(origin_form(b"/a?u=http://h/"), b"/a?u=http://h/");
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for host in [
+            "h",
+            "a-b_c.example:80",
+            "127.0.0.1:65535",
+            "[::1]",
+            "[::1]:8080",
+            "h.",
+        ] {
+            assert_eq!(check_host(host.as_bytes()), Ok(()), "{host}");
+        }
+        for host in [
+            "", ":80", "h:", "h:x", "h:65536", "h:-1", "h:+1", "u@h", "h/p", "h?q", "h#f", "a b",
+            "a,b", "h:80:80", "::1", "[]", "[::1", "::1]", "[::1]x", "[u@h]", "h%41", "h\\", "é",
+        ] {
+            let refused = check_host(host.as_bytes());
+            assert_eq!(
+                refused,
+                Err(Refusal::Malformed(Malformation::InvalidHost)),
+                "{host:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_length_is_plain_digits() {
+        for length in ["0", "007", "999999999999999999"] {
+            assert_eq!(check_length(length.as_bytes()), Ok(()), "{length}");
+        }
+        for length in [
+            "",
+            "+4",
+            "-1",
+            "4 ",
+            "4,4",
+            "0x4",
+            "4.0",
+            "18446744073709551616",
+            "٤",
+        ] {
+            let refused = check_length(length.as_bytes());
+            assert_eq!(
+                refused,
+                Err(Refusal::Malformed(Malformation::AmbiguousLength)),
+                "{length}"
+            );
+        }
+    }
+}

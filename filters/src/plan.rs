@@ -1,0 +1,243 @@
+//! What goes to the upstream in place of what the client sent, as plain data:
+//! the proxy carries it out and looks nothing up. The rule: everything that a
+//! plan says was decided from the bundle and this request alone.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderName, HeaderValue, Method};
+use knoxcall_bundle::ids::HostName;
+use knoxcall_bundle::{Scheme, Target, TargetHost, UnixSeconds};
+use smallvec::SmallVec;
+
+use crate::admit::Admitted;
+use crate::head::Head;
+pub use crate::inject::NewBody;
+use crate::inject::RequestValues;
+use crate::names::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
+use crate::path;
+use crate::refusal::Refusal;
+use crate::table::{ServiceTarget, TargetIndex};
+use crate::upstream_headers::{self, HeaderNames};
+pub use crate::upstream_headers::BodyState;
+
+pub type HeaderValues = SmallVec<[(HeaderName, HeaderValue); 8]>;
+
+/// What the proxy knows of a request beside its head.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestFacts<'r> {
+    pub request_id: &'r str,
+    pub now: UnixSeconds,
+    /// How the client's connection came in.
+    pub proto: Proto,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proto {
+    Http,
+    Https,
+}
+
+/// Must a request's body be read before a peer is chosen?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyNeed {
+    Stream,
+    /// To be judged or changed.
+    Whole,
+}
+
+/// The request as the upstream gets it: first `remove`, then `set`.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub target: Arc<ServiceTarget>,
+    pub target_index: TargetIndex,
+    /// The target's path and the client's, joined, and the client's query.
+    pub path_and_query: Vec<u8>,
+    pub remove: HeaderNames,
+    /// Each takes the place of every value that the name had; where a name
+    /// stands twice the later one counts.
+    pub set: HeaderValues,
+    /// The connection turns into a WebSocket if the upstream agrees.
+    pub websocket: bool,
+    /// The names of the secrets in `set`.
+    pub secrets_used: Arc<[Arc<str>]>,
+}
+
+pub fn body_need(admitted: &Admitted<'_, '_>, method: &Method) -> BodyNeed {
+    let judged = admitted.service.signature.is_some();
+    match judged || admitted.rules.injector.rewrites_body(method) {
+        true => BodyNeed::Whole,
+        false => BodyNeed::Stream,
+    }
+}
+
+/// `None`: the body goes on as it is. Call it before [`plan`], which wants to
+/// know.
+pub fn plan_body(
+    admitted: &Admitted<'_, '_>,
+    head: &Head<'_>,
+    body: &[u8],
+    facts: &RequestFacts<'_>,
+) -> Result<Option<NewBody>, Refusal> {
+    let request = request_values(admitted, facts);
+    admitted.rules.injector.body(head, body, &request)
+}
+
+impl BodyState {
+    /// Of a body that was read whole.
+    pub fn of(original: &Bytes, rewritten: Option<&NewBody>) -> Self {
+        let content = rewritten.map_or(original, |new| &new.content);
+        Self::Whole {
+            length: u64::try_from(content.len()).unwrap_or(u64::MAX),
+            changed: rewritten.is_some(),
+        }
+    }
+}
+
+pub fn plan(
+    admitted: &Admitted<'_, '_>,
+    head: &Head<'_>,
+    body: BodyState,
+    facts: &RequestFacts<'_>,
+) -> Result<Plan, Refusal> {
+    let rules = admitted.rules;
+    let websocket = upstream_headers::is_websocket(head);
+    let mut plan = Plan {
+        target: rules.target.clone(),
+        target_index: rules.target_index,
+        path_and_query: path_and_query(admitted, head),
+        remove: upstream_headers::removed(head, admitted.service, &rules.injector, body),
+        set: HeaderValues::new(),
+        websocket,
+        secrets_used: rules.injector.secrets().clone(),
+    };
+    set_forwarded(admitted, head, facts, &mut plan.set);
+    for header in rules.injector.headers(&request_values(admitted, facts)) {
+        plan.set.push(header?);
+    }
+    if websocket {
+        plan.set.push((CONNECTION, HeaderValue::from_static("Upgrade")));
+        plan.set.push((UPGRADE, HeaderValue::from_static("websocket")));
+    }
+    frame(admitted, head, body, &mut plan);
+    // Last, so that no injected header takes their place.
+    plan.set.push((X_REQUEST_ID, text_value(facts.request_id)?));
+    plan.set.push((HOST, host(&rules.target.target)?));
+    Ok(plan)
+}
+
+fn request_values<'r>(
+    admitted: &Admitted<'r, '_>,
+    facts: &RequestFacts<'r>,
+) -> RequestValues<'r> {
+    RequestValues {
+        client: admitted.caller.client().map(Arc::as_ref),
+        now: facts.now,
+        request_id: facts.request_id,
+    }
+}
+
+fn path_and_query(admitted: &Admitted<'_, '_>, head: &Head<'_>) -> Vec<u8> {
+    let mut target = path::join(&admitted.rules.target.target.path, admitted.path);
+    target.extend_from_slice(head.query());
+    target
+}
+
+/// The client's address and nothing else: whoever is behind us has our word
+/// for it, not a list to pick from. Without an address, no header.
+fn set_forwarded(
+    admitted: &Admitted<'_, '_>,
+    head: &Head<'_>,
+    facts: &RequestFacts<'_>,
+    set: &mut HeaderValues,
+) {
+    if let Some(address) = admitted.address.client.and_then(address_value) {
+        set.push((X_FORWARDED_FOR, address));
+    }
+    set.push((X_FORWARDED_PROTO, proto(admitted, head, facts.proto)));
+    if let Some(host) = client_host(head) {
+        set.push((X_FORWARDED_HOST, host));
+    }
+}
+
+fn address_value(address: IpAddr) -> Option<HeaderValue> {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(39);
+    write!(text, "{address}").ok()?;
+    HeaderValue::try_from(text).ok()
+}
+
+/// What a trusted proxy says of its own side counts, if it is one of the two.
+fn proto(admitted: &Admitted<'_, '_>, head: &Head<'_>, ours: Proto) -> HeaderValue {
+    let said = match admitted.address.via_trusted_proxy {
+        true => head.single(&X_FORWARDED_PROTO).ok().flatten(),
+        false => None,
+    };
+    let proto = match said.map(HeaderValue::as_bytes) {
+        Some(b"http") => Proto::Http,
+        Some(b"https") => Proto::Https,
+        Some(_) | None => ours,
+    };
+    HeaderValue::from_static(match proto {
+        Proto::Http => "http",
+        Proto::Https => "https",
+    })
+}
+
+fn client_host(head: &Head<'_>) -> Option<HeaderValue> {
+    match head.headers.get(HOST) {
+        Some(value) if value.as_bytes() == head.host => Some(value.clone()),
+        Some(_) | None => HeaderValue::from_bytes(head.host).ok(),
+    }
+}
+
+/// A body that was read is sent by its length, whatever it came by.
+fn frame(admitted: &Admitted<'_, '_>, head: &Head<'_>, body: BodyState, plan: &mut Plan) {
+    let BodyState::Whole { length, changed } = body else {
+        return;
+    };
+    let was_framed = head.headers.contains_key(CONTENT_LENGTH)
+        || head.headers.contains_key(TRANSFER_ENCODING);
+    if was_framed || length > 0 {
+        plan.remove.push(TRANSFER_ENCODING);
+        plan.set.push((CONTENT_LENGTH, HeaderValue::from(length)));
+    }
+    let merged = changed && admitted.rules.injector.merges_json();
+    if merged && !head.headers.contains_key(CONTENT_TYPE) {
+        let json = HeaderValue::from_static("application/json");
+        plan.set.push((CONTENT_TYPE, json));
+    }
+}
+
+fn text_value(text: &str) -> Result<HeaderValue, Refusal> {
+    HeaderValue::from_str(text).map_err(|_| Refusal::Internal)
+}
+
+/// RFC 9110, section 7.2: the port only where it is not the scheme's own.
+fn host(target: &Target) -> Result<HeaderValue, Refusal> {
+    let default = match target.scheme {
+        Scheme::Http => 80,
+        Scheme::Https => 443,
+    };
+    let mut text = match &target.host {
+        TargetHost::Name(name) => with_room(name),
+        TargetHost::Address(IpAddr::V4(address)) => address.to_string(),
+        TargetHost::Address(IpAddr::V6(address)) => format!("[{address}]"),
+    };
+    if target.port != default {
+        text.push(':');
+        text.push_str(itoa::Buffer::new().format(target.port));
+    }
+    HeaderValue::try_from(text).map_err(|_| Refusal::Internal)
+}
+
+fn with_room(name: &HostName) -> String {
+    let mut text = String::with_capacity(name.as_str().len() + 6);
+    text.push_str(name.as_str());
+    text
+}
+
+#[cfg(test)]
+mod tests;

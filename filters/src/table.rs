@@ -1,0 +1,184 @@
+//! A bundle, compiled: what a request is judged by. Made once for each bundle,
+//! then only read.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use http::Method;
+use knoxcall_bundle::ids::{
+    ClientId, ClientName, EnvironmentName, KeyId, RouteId, RouteName, RouteSlug, TenantId,
+    TenantSlug,
+};
+use knoxcall_bundle::{
+    KeyDigest, KeyKind, RateLimit, SecretValue, Signature, Target, UnixSeconds, Upstream,
+};
+
+use crate::cidr::{CidrMap, CidrSet};
+use crate::inject::Injector;
+use crate::refusal::LimitScope;
+use crate::route::RuleTable;
+
+#[derive(Debug)]
+pub struct RouteTable {
+    /// Every host name we answer to, in lower case.
+    pub(crate) hosts: HashMap<Box<str>, HostEntry>,
+    pub(crate) tenants: Box<[TenantTable]>,
+    pub(crate) trusted_proxies: TrustedProxies,
+    /// Every limit of every tenant; `LimitIndex` points in here.
+    pub limits: Box<[LimitSpec]>,
+    /// Every target once; `TargetIndex` points in here. Whoever prepares
+    /// connections keeps a list of the same order.
+    pub targets: Box<[Arc<ServiceTarget>]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostEntry {
+    pub tenant: usize,
+    /// `{slug}.{base}` serves the proxy under `/api`.
+    pub strips_api: bool,
+    pub sandbox: bool,
+    /// A rolled hash that overlaps.
+    pub valid_until: Option<UnixSeconds>,
+}
+
+#[derive(Debug)]
+pub struct TenantTable {
+    pub id: TenantId,
+    pub slug: TenantSlug,
+    pub limit: Option<LimitIndex>,
+    pub(crate) routes_by_slug: HashMap<RouteSlug, Arc<RouteEntry>>,
+    pub(crate) routes_by_id: HashMap<RouteId, Arc<RouteEntry>>,
+    pub(crate) routes_by_name: HashMap<RouteName, Arc<RouteEntry>>,
+    pub(crate) rules: RuleTable,
+    /// Test keys are valid in these, and only in these. Few.
+    pub(crate) sandboxes: Box<[EnvironmentName]>,
+    /// By the first eight bytes of the digest; whoever looks up compares all
+    /// of it in constant time.
+    pub(crate) keys: HashMap<u64, Arc<KeyEntry>>,
+    /// Asked where there is no service.
+    pub(crate) nobody: Arc<AssignedClients>,
+}
+
+#[derive(Debug)]
+pub struct RouteEntry {
+    pub id: RouteId,
+    pub slug: Option<RouteSlug>,
+    pub name: RouteName,
+    /// A disabled route is not found, by callers who are known to it.
+    pub enabled: bool,
+    pub base_environment: EnvironmentName,
+    /// Few: searched in order.
+    pub(crate) services: Box<[Arc<Service>]>,
+}
+
+/// A route in one environment: all that serving a request needs.
+#[derive(Debug)]
+pub struct Service {
+    pub environment: EnvironmentName,
+    pub enabled: bool,
+    pub sandbox: bool,
+    /// No caller is asked for. Never so while the route or this environment is
+    /// paused: strangers are not told.
+    pub open: bool,
+    pub allowed_methods: Option<Arc<[Method]>>,
+    pub ip_allowlist: Option<Arc<CidrSet>>,
+    pub requires_clients: bool,
+    pub(crate) clients: Arc<AssignedClients>,
+    pub signature: Option<Box<Signature>>,
+    pub limit: Option<LimitIndex>,
+    /// What holds where no method configuration does.
+    pub(crate) base: Arc<MethodRules>,
+    pub(crate) by_method: Box<[(Method, Arc<MethodRules>)]>,
+}
+
+/// The clients assigned to a route in an environment.
+#[derive(Debug, Default)]
+pub(crate) struct AssignedClients {
+    pub by_address: CidrMap<Arc<ClientEntry>>,
+    /// Sorted.
+    pub ids: Box<[ClientId]>,
+}
+
+/// What may differ from method to method.
+#[derive(Debug)]
+pub struct MethodRules {
+    pub target: Arc<ServiceTarget>,
+    pub target_index: TargetIndex,
+    pub injector: Arc<Injector>,
+    pub limit: Option<LimitIndex>,
+}
+
+/// Where requests go and how.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct ServiceTarget {
+    /// Connections are never shared across these two.
+    pub tenant: TenantId,
+    pub environment: EnvironmentName,
+    pub target: Target,
+    pub upstream: Upstream,
+}
+
+#[derive(Debug)]
+pub struct KeyEntry {
+    pub id: KeyId,
+    pub kind: KeyKind,
+    pub(crate) digest: KeyDigest,
+    pub expires_at: Option<UnixSeconds>,
+    pub client: Option<Arc<ClientEntry>>,
+    /// `None`: every route and environment. Sorted.
+    pub(crate) scopes: Option<Box<[KeyScope]>>,
+    pub limit: Option<LimitIndex>,
+}
+
+/// A route and an environment, either of which may be any.
+pub(crate) type KeyScope = (Option<RouteId>, Option<EnvironmentName>);
+
+#[derive(Debug)]
+pub struct ClientEntry {
+    pub id: ClientId,
+    pub name: ClientName,
+    /// Empty: from anywhere, where a key says who it is.
+    pub(crate) addresses: CidrSet,
+    pub(crate) signing_secrets: Box<[SecretValue]>,
+    pub limit: Option<LimitIndex>,
+}
+
+/// Which socket peers may say whom they speak for.
+#[derive(Debug, Default)]
+pub struct TrustedProxies {
+    /// The value: does this proxy set `CF-Connecting-IP`?
+    pub(crate) by_address: CidrMap<bool>,
+}
+
+impl RouteTable {
+    /// Is the socket peer a proxy whose word on the client counts?
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.contains(peer)
+    }
+}
+
+impl TrustedProxies {
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.by_address.get(address).is_some()
+    }
+}
+
+/// Points into [`RouteTable::limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LimitIndex(pub usize);
+
+/// Points into [`RouteTable::targets`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TargetIndex(pub usize);
+
+/// A limit, and the name under which its state outlives this table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitSpec {
+    pub scope: LimitScope,
+    /// Stable across bundles and instances: `tenant/<id>`,
+    /// `route/<id>/<environment>`, `method/<id>/<environment>/<METHOD>`,
+    /// `client/<id>`, `key/<tenant>/<id>`.
+    pub name: String,
+    pub rate: RateLimit,
+}

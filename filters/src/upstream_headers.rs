@@ -1,0 +1,231 @@
+//! Which of the client's headers do not reach the upstream. The rule: the
+//! upstream sees no credential of ours, no claim about the client that we did
+//! not make ourselves, nothing that was meant for one hop only (RFC 9110,
+//! section 7.6.1), and nothing that a CGI-like server would take for one of
+//! those because it reads `_` as `-` (RFC 3875, section 4.1.18).
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use knoxcall_bundle::SignatureVersion;
+use smallvec::SmallVec;
+
+use crate::head::Head;
+use crate::inject::Injector;
+use crate::names::METHOD_OVERRIDES;
+use crate::table::Service;
+
+pub type HeaderNames = SmallVec<[HeaderName; 8]>;
+
+/// Everything of these families is ours, and so are `x-knox-*` headers that
+/// do not exist yet.
+const OWN: &str = "x-knox";
+
+/// How the request's body goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyState {
+    /// As it comes, unread.
+    Streamed,
+    /// Read whole; now of so many bytes.
+    Whole { length: u64, changed: bool },
+}
+
+/// Who decides over a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Client,
+    Gateway,
+    /// This connection, not the next one.
+    Hop,
+    /// Whoever writes the message: `Host` and the two framing headers.
+    Framing,
+    /// May hold a key of ours.
+    Credential,
+    Override,
+    Expectation,
+    /// Vouches for the bytes of the body.
+    BodyDigest,
+}
+
+/// The headers to take out of a request before anything is set. Framing
+/// headers stay: they belong to whoever writes the message.
+pub fn removed(
+    head: &Head<'_>,
+    service: &Service,
+    injector: &Injector,
+    body: BodyState,
+) -> HeaderNames {
+    let judge = Judge {
+        service,
+        injector,
+        body,
+        methods_matter: service.allowed_methods.is_some() || !service.by_method.is_empty(),
+    };
+    let mut removed = HeaderNames::new();
+    for name in head.headers.keys() {
+        if judge.removes(name, head.headers) {
+            removed.push(name.clone());
+        }
+    }
+    add_nominated(head.headers, &mut removed);
+    removed
+}
+
+/// A WebSocket handshake (RFC 6455, section 4.1), the one upgrade that passes.
+pub fn is_websocket(head: &Head<'_>) -> bool {
+    let asks = |name, token| {
+        let mut all = tokens(head.headers, name);
+        all.any(|own| own.eq_ignore_ascii_case(token))
+    };
+    head.headers.contains_key(UPGRADE)
+        && head.version == Version::HTTP_11
+        && *head.method == Method::GET
+        && asks(&CONNECTION, b"upgrade")
+        && tokens(head.headers, &UPGRADE).count() == 1
+        && asks(&UPGRADE, b"websocket")
+}
+
+struct Judge<'a> {
+    service: &'a Service,
+    injector: &'a Injector,
+    body: BodyState,
+    methods_matter: bool,
+}
+
+impl Judge<'_> {
+    /// A name with `_` is judged as the one with `-`.
+    fn removes(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
+        if memchr::memchr(b'_', name.as_str().as_bytes()).is_none() {
+            let plain = name.as_str();
+            return self.owner_removes(owner(plain), name, headers) || self.replaces(plain);
+        }
+        let mut plain = SmallVec::<[u8; 64]>::from_slice(name.as_str().as_bytes());
+        for byte in &mut plain {
+            if *byte == b'_' {
+                *byte = b'-';
+            }
+        }
+        let Ok(plain) = std::str::from_utf8(&plain) else {
+            return true;
+        };
+        let owner = owner(plain);
+        owner == Owner::Framing || self.owner_removes(owner, name, headers) || self.replaces(plain)
+    }
+
+    fn owner_removes(&self, owner: Owner, name: &HeaderName, headers: &HeaderMap) -> bool {
+        match owner {
+            Owner::Client | Owner::Framing => false,
+            Owner::Gateway | Owner::Hop => true,
+            Owner::Credential => headers.get_all(name).iter().any(holds_our_key),
+            Owner::Override => self.methods_matter,
+            Owner::Expectation => self.body != BodyState::Streamed,
+            Owner::BodyDigest => matches!(self.body, BodyState::Whole { changed: true, .. }),
+        }
+    }
+
+    fn replaces(&self, plain: &str) -> bool {
+        self.signs(plain) || self.injects(plain)
+    }
+
+    fn signs(&self, name: &str) -> bool {
+        self.service.signature.as_ref().is_some_and(|rule| {
+            let nonce = match rule.version {
+                SignatureVersion::V1 => None,
+                SignatureVersion::V2 => Some(&rule.nonce_header),
+            };
+            [&rule.signature_header, &rule.timestamp_header]
+                .into_iter()
+                .chain(nonce)
+                .any(|own| reads_as(own.as_str(), name))
+        })
+    }
+
+    fn injects(&self, name: &str) -> bool {
+        let mut names = self.injector.header_names();
+        names.any(|own| reads_as(own.as_str(), name))
+    }
+}
+
+/// `plain` has no `_`.
+fn reads_as(name: &str, plain: &str) -> bool {
+    name.len() == plain.len()
+        && name
+            .bytes()
+            .zip(plain.bytes())
+            .all(|(one, other)| one == other || (one == b'_' && other == b'-'))
+}
+
+/// `name` in lower case.
+fn owner(name: &str) -> Owner {
+    match name {
+        "host" | "content-length" | "transfer-encoding" => Owner::Framing,
+        "connection" | "keep-alive" | "te" | "trailer" | "upgrade" | "http2-settings" => Owner::Hop,
+        "authorization" | "x-api-key" => Owner::Credential,
+        "expect" => Owner::Expectation,
+        "content-digest" | "content-md5" | "digest" | "repr-digest" => Owner::BodyDigest,
+        // Proofs of possession are made for our own address (RFC 9449).
+        "dpop" => Owner::Gateway,
+        "forwarded" | "x-request-id" | "x-real-ip" | "true-client-ip" | "x-client-ip"
+        | "x-cluster-client-ip" | "cf-connecting-ip" | "cf-connecting-ipv6" | "cf-pseudo-ipv4"
+        | "fastly-client-ip" | "x-original-forwarded-for" | "x-envoy-external-address" => {
+            Owner::Gateway
+        }
+        // Some frameworks take the path from here, past every rule of ours.
+        "x-original-url" | "x-rewrite-url" => Owner::Gateway,
+        other if other.starts_with("x-forwarded-") || other.starts_with(OWN) => Owner::Gateway,
+        other if other.starts_with("proxy-") => Owner::Hop,
+        other if METHOD_OVERRIDES.iter().any(|name| *name == *other) => Owner::Override,
+        _ => Owner::Client,
+    }
+}
+
+/// `Bearer tk_…`, `DPoP kc_…` and the like, and the key alone. An
+/// authorization of the application's own passes.
+fn holds_our_key(value: &HeaderValue) -> bool {
+    let is_ours = |text: &[u8]| {
+        let prefixes: [&[u8]; 3] = [b"tk_", b"kc_", b"AKE"];
+        prefixes.iter().any(|prefix| text.starts_with(prefix))
+    };
+    let value = value.as_bytes().trim_ascii();
+    let credentials = match memchr::memchr2(b' ', b'\t', value) {
+        Some(at) => value.get(at..).unwrap_or_default().trim_ascii(),
+        None => value,
+    };
+    is_ours(credentials)
+}
+
+/// Headers that the client's `Connection` names are for this hop as well; not
+/// those by which the message is framed and addressed, however.
+fn add_nominated(headers: &HeaderMap, removed: &mut HeaderNames) {
+    for token in tokens(headers, &CONNECTION) {
+        if is_connection_option(token) {
+            continue;
+        }
+        let Ok(name) = HeaderName::from_bytes(token) else {
+            continue;
+        };
+        let stays = name == HOST || name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
+        if !stays && headers.contains_key(&name) && !removed.contains(&name) {
+            removed.push(name);
+        }
+    }
+}
+
+fn is_connection_option(token: &[u8]) -> bool {
+    let options: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
+    options.iter().any(|option| token.eq_ignore_ascii_case(option))
+}
+
+/// The members of a comma-separated list (RFC 9110, section 5.6.1).
+fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

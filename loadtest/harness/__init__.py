@@ -1,0 +1,1 @@
+"""Side-by-side load tests of the gateway, its peers and a bare Pingora proxy."""

@@ -1,0 +1,92 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::REFUSED;
+use crate::snapshot;
+use crate::source::{Overrides, Source};
+
+/// Check, describe or show a configuration
+#[derive(Args)]
+pub struct Config {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Report every mistake at once, with path, line and remedy; exit code 2
+    Check(File),
+    /// Print the configuration in effect, defaults filled in, secrets redacted
+    Show(File),
+    /// Print the JSON Schema of the configuration
+    Schema,
+}
+
+#[derive(Args)]
+struct File {
+    /// The configuration, in YAML
+    #[arg(env = "KNOXCALL_CONFIG", value_name = "FILE")]
+    file: PathBuf,
+
+    /// Accept secrets written into the configuration (`value:`)
+    #[arg(long, env = "KNOXCALL_ALLOW_INLINE_SECRETS")]
+    allow_inline_secrets: bool,
+}
+
+impl Config {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.action {
+            Action::Check(file) => file.check(),
+            Action::Show(file) => file.show(),
+            Action::Schema => print_json(&knoxcall_bundle::schema()),
+        }
+    }
+}
+
+impl File {
+    fn source(self) -> Source {
+        Source {
+            file: self.file,
+            allow_inline_secrets: self.allow_inline_secrets,
+            overrides: Overrides::default(),
+        }
+    }
+
+    fn check(self) -> anyhow::Result<ExitCode> {
+        let source = self.source();
+        let loaded = match source.load() {
+            Ok(loaded) => loaded,
+            Err(report) => {
+                eprintln!("{report}");
+                return Ok(ExitCode::from(REFUSED));
+            }
+        };
+        let routes: usize = loaded
+            .bundle
+            .tenants
+            .iter()
+            .map(|tenant| tenant.routes.len())
+            .sum();
+        snapshot::rehearse(loaded)?;
+        println!("{}: sound, {routes} routes", source.file.display());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn show(self) -> anyhow::Result<ExitCode> {
+        let source = self.source();
+        match knoxcall_bundle::effective(&source.file, &source.options()) {
+            Ok(effective) => print_json(&effective),
+            Err(report) => {
+                eprintln!("{report}");
+                Ok(ExitCode::from(REFUSED))
+            }
+        }
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> anyhow::Result<ExitCode> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(ExitCode::SUCCESS)
+}

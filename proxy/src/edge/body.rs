@@ -1,0 +1,111 @@
+//! Reading a whole request body before a peer is chosen, within a limit.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method};
+use pingora::{Error, ErrorType};
+use pingora_proxy::Session;
+use std::time::Duration;
+
+use knoxcall_filters::Refusal;
+
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    pub bytes: usize,
+    /// Between two reads.
+    pub timeout: Duration,
+}
+
+/// Why there is no body.
+pub enum BodyError {
+    Refused(Refusal),
+    /// The client went away, or sent what is no body.
+    Client(Box<Error>),
+}
+
+/// A body so large is refused before it is asked for.
+pub async fn read_whole(session: &mut Session, limits: BodyLimits) -> Result<Bytes, BodyError> {
+    let announced = content_length(&session.req_header().headers);
+    if announced.is_some_and(|length| length > limits.bytes as u64) {
+        return Err(BodyError::Refused(Refusal::BodyTooLarge));
+    }
+    if expects_continue(&session.req_header().headers) {
+        session
+            .write_continue_response()
+            .await
+            .map_err(BodyError::Client)?;
+    }
+    session.set_read_timeout(Some(limits.timeout));
+    let Some(first) = read_some(session).await? else {
+        return Ok(Bytes::new());
+    };
+    if announced == Some(first.len() as u64) {
+        return Ok(first);
+    }
+    read_rest(session, first, announced, limits.bytes).await
+}
+
+async fn read_rest(
+    session: &mut Session,
+    first: Bytes,
+    announced: Option<u64>,
+    most: usize,
+) -> Result<Bytes, BodyError> {
+    let expected = announced.map_or(2 * first.len(), |length| length as usize);
+    let mut body = BytesMut::with_capacity(expected.min(most));
+    body.extend_from_slice(&first);
+    while let Some(more) = read_some(session).await? {
+        if body.len() + more.len() > most {
+            return Err(BodyError::Refused(Refusal::BodyTooLarge));
+        }
+        body.extend_from_slice(&more);
+    }
+    Ok(body.freeze())
+}
+
+async fn read_some(session: &mut Session) -> Result<Option<Bytes>, BodyError> {
+    session
+        .read_request_body()
+        .await
+        .map_err(|error| match error.etype() {
+            ErrorType::ReadTimedout => BodyError::Refused(Refusal::BodyTimeout),
+            _ => BodyError::Client(error),
+        })
+}
+
+/// Worth keeping whole although nobody judges it: if a pooled connection turns
+/// out to be dead, an idempotent request can be sent again, body and all.
+pub fn keep_for_retry(method: &Method, headers: &HeaderMap, most: usize) -> bool {
+    method.is_idempotent()
+        && !headers.contains_key(TRANSFER_ENCODING)
+        && content_length(headers).is_some_and(|length| length > 0 && length <= most as u64)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    headers.get(EXPECT).is_some_and(is_continue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: http::HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn only_an_idempotent_body_of_known_and_modest_length_is_kept() {
+        let small = headers(CONTENT_LENGTH, "10");
+        assert!(keep_for_retry(&Method::PUT, &small, 100));
+        assert!(!keep_for_retry(&Method::POST, &small, 100));
+        assert!(!keep_for_retry(&Method::PUT, &small, 9));
+        assert!(!keep_for_retry(&Method::GET, &HeaderMap::new(), 100));
+        let chunked = headers(TRANSFER_ENCODING, "chunked");
+        assert!(!keep_for_retry(&Method::PUT, &chunked, 100));
+    }
+}

@@ -1,0 +1,142 @@
+//! What one request carries from phase to phase. When it is dropped, at the
+//! end, after a panic or with its connection, its record goes to the ledger:
+//! Pingora's own `logging` phase does not run in the last two cases.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use knoxcall_filters::Refusal;
+use knoxcall_filters::plan::Plan;
+use knoxcall_filters::rate_limit::Quota;
+use knoxcall_ledger::{EndedBy, RequestRecord};
+use uuid::{NoContext, Timestamp, Uuid};
+
+use super::replay::Parked;
+use crate::gateway::Gateway;
+use crate::snapshot::Snapshot;
+
+/// Always ours, a UUIDv7: sorts by time.
+#[derive(Clone)]
+pub struct RequestId {
+    uuid: Uuid,
+    text: HeaderValue,
+}
+
+pub struct Context {
+    gateway: Arc<Gateway>,
+    /// Loaded once; the request reads no other to its end.
+    pub snapshot: Arc<Snapshot>,
+    pub id: RequestId,
+    pub started: Instant,
+    /// Boxed, because the record is moved to the ledger when all is over.
+    pub record: Option<Box<RequestRecord>>,
+    pub plan: Option<Plan>,
+    /// The whole body, where it has been read before a peer was chosen.
+    pub body: Option<Bytes>,
+    pub parked: Parked,
+    /// The limit nearest to running out, once limits were consulted.
+    pub quota: Option<Quota>,
+    /// Set by a phase that fails, for the one that answers.
+    pub refusal: Option<Refusal>,
+}
+
+// === impl RequestId ===
+
+impl RequestId {
+    pub fn new() -> Self {
+        let uuid = Uuid::new_v7(Timestamp::now(NoContext));
+        let mut buffer = Uuid::encode_buffer();
+        let text = uuid.hyphenated().encode_lower(&mut buffer);
+        Self {
+            uuid,
+            text: HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("")),
+        }
+    }
+
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.text.to_str().unwrap_or_default()
+    }
+
+    pub fn header_value(&self) -> HeaderValue {
+        self.text.clone()
+    }
+}
+
+// === impl Context ===
+
+impl Context {
+    pub fn new(gateway: &Arc<Gateway>) -> Self {
+        let snapshot = gateway.snapshot.load_full();
+        let id = RequestId::new();
+        let record = RequestRecord::new(id.uuid(), SystemTime::now(), snapshot.obfuscator.clone());
+        gateway.metrics.requests_active.inc();
+        Self {
+            gateway: gateway.clone(),
+            snapshot,
+            id,
+            started: Instant::now(),
+            record: Some(Box::new(record)),
+            plan: None,
+            body: None,
+            parked: Parked::default(),
+            quota: None,
+            refusal: None,
+        }
+    }
+
+    /// Notes something for the record.
+    pub fn note(&mut self, write: impl FnOnce(&mut RequestRecord)) {
+        if let Some(record) = self.record.as_deref_mut() {
+            write(record);
+        }
+    }
+
+    pub fn attempts(&self) -> u32 {
+        self.record.as_ref().map_or(0, |record| record.attempts)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let metrics = &self.gateway.metrics;
+        metrics.requests_active.dec();
+        let Some(mut record) = self.record.take() else {
+            return;
+        };
+        record.total = self.started.elapsed();
+        if std::thread::panicking() {
+            record.ended_by = EndedBy::Panic;
+        }
+        metrics.count_request(record.status);
+        metrics.latency.observe(record.total.as_secs_f64());
+        if let Some(status) = record.upstream_status {
+            metrics.count_upstream(status);
+        }
+        if let Some(first_byte) = record.first_byte {
+            metrics.upstream_latency.observe(first_byte.as_secs_f64());
+        }
+        if let Some(code) = record.error {
+            metrics.count_refusal(code);
+        }
+        self.gateway.ledger.submit(*record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_version_7_and_sort_by_time() {
+        let (first, second) = (RequestId::new(), RequestId::new());
+        assert_eq!(first.uuid().get_version_num(), 7);
+        assert_eq!(first.as_str().len(), 36);
+        assert_ne!(first.as_str(), second.as_str());
+    }
+}

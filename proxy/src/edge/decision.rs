@@ -1,0 +1,312 @@
+//! The decision about a request, as the calls that make it. What is decided
+//! from data is in `filters`; here the head is read from the session, counters
+//! are asked, and the body is fetched where somebody must see it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use knoxcall_bundle::UnixSeconds;
+use knoxcall_counters::{Claim, Now, Taken};
+use knoxcall_filters::plan::{
+    BodyNeed, BodyState, Proto, RequestFacts, body_need, plan, plan_body,
+};
+use knoxcall_filters::rate_limit::{Quota, limits};
+use knoxcall_filters::refusal::LimitScope;
+use knoxcall_filters::signature::{ReplayClaim, presented, verify};
+use knoxcall_filters::table::{MethodRules, RouteEntry, Service, TenantTable};
+use knoxcall_filters::{
+    Admitted, Caller, ClientAddress, Head, Refusal, Trail, admit, hygiene, locate,
+};
+use pingora_proxy::Session;
+use smallvec::SmallVec;
+
+use super::body::{BodyError, BodyLimits, keep_for_retry, read_whole};
+use super::context::Context;
+use super::findings;
+use crate::gateway::Gateway;
+use crate::snapshot::{LiveLimit, Snapshot};
+
+/// Tenant, route, key, client, method: at most five.
+type AskedLimits<'s> = SmallVec<[&'s LiveLimit; 5]>;
+
+/// Why a request is not sent on.
+pub enum Stop {
+    Refused(Refusal),
+    /// The client went away while its body was read.
+    Client(Box<pingora::Error>),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<BodyError> for Stop {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Refused(refusal) => Self::Refused(refusal),
+            BodyError::Client(error) => Self::Client(error),
+        }
+    }
+}
+
+/// Decides, and leaves in the context what the later phases execute.
+pub async fn decide(
+    gateway: &Gateway,
+    session: &mut Session,
+    context: &mut Context,
+    peer: IpAddr,
+) -> Result<(), Stop> {
+    let snapshot = context.snapshot.clone();
+    let now = gateway.clock.now();
+    let unix = unix_now();
+
+    let head = head_of(session);
+    let admitted = judge_head(gateway, &snapshot, &head, peer, (now, unix), context)?;
+    consult_limits(gateway, &snapshot, &admitted, (now, unix), context).await?;
+    if admitted.service.signature.is_some() {
+        context.note(|record| record.signature_valid = Some(false));
+        presented(&admitted, &head, unix)?;
+    }
+    let need = body_need(&admitted, head.method);
+    let standing = Standing::of(&admitted);
+
+    let body = fetch_body(session, &snapshot, need, context).await?;
+    let head = head_of(session);
+    let admitted = standing.on(&head);
+    if admitted.service.signature.is_some() {
+        check_signature(gateway, &admitted, &head, body.as_ref(), unix, context).await?;
+    }
+    make_plan(&admitted, &head, body, unix, context)
+}
+
+/// What the upstream gets in place of what the client sent.
+fn make_plan(
+    admitted: &Admitted<'_, '_>,
+    head: &Head<'_>,
+    body: Option<Bytes>,
+    unix: UnixSeconds,
+    context: &mut Context,
+) -> Result<(), Stop> {
+    let id = context.id.clone();
+    let facts = RequestFacts {
+        request_id: id.as_str(),
+        now: unix,
+        proto: Proto::Http,
+    };
+    let mut body_state = BodyState::Streamed;
+    let mut secrets_in_body = Vec::new();
+    if let Some(original) = body {
+        let rewritten = plan_body(admitted, head, &original, &facts)?;
+        body_state = BodyState::of(&original, rewritten.as_ref());
+        context.body = Some(match rewritten {
+            Some(new) => {
+                secrets_in_body = new.secrets;
+                new.content
+            }
+            None => original,
+        });
+    }
+    let plan = plan(admitted, head, body_state, &facts)?;
+    findings::note_secrets(context, &plan.secrets_used, secrets_in_body);
+    context.plan = Some(plan);
+    Ok(())
+}
+
+/// Everything that the head alone decides.
+fn judge_head<'t, 'h>(
+    gateway: &Gateway,
+    snapshot: &'t Snapshot,
+    head: &Head<'h>,
+    peer: IpAddr,
+    (now, unix): (Now, UnixSeconds),
+    context: &mut Context,
+) -> Result<Admitted<'t, 'h>, Refusal> {
+    let site = locate(&snapshot.table, head, peer, unix)?;
+    // Trusted proxies carry many callers: their own address has no budget.
+    let budgeted = site
+        .address
+        .client
+        .filter(|address| !snapshot.table.trusts(*address));
+    if let Some(address) = budgeted
+        && let Some(retry_after) = gateway.counters.unauthorized().exhausted(address, now)
+    {
+        findings::note_site(context, &site);
+        return Err(Refusal::TooManyUnauthorized { retry_after });
+    }
+    let mut trail = Trail::default();
+    let admitted = admit(&site, head, unix, &mut trail);
+    findings::note_trail(context, &trail);
+    if let (Err(Refusal::Unauthorized), Some(address)) = (&admitted, budgeted) {
+        gateway.counters.unauthorized().spend(address, now);
+    }
+    admitted
+}
+
+async fn consult_limits(
+    gateway: &Gateway,
+    snapshot: &Snapshot,
+    admitted: &Admitted<'_, '_>,
+    (now, unix): (Now, UnixSeconds),
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let asked: AskedLimits = limits(admitted)
+        .filter_map(|index| snapshot.limit(index))
+        .collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    match gateway.counters.take(&asked, now).await {
+        Taken::Granted(quota) => {
+            context.quota = quota.map(|quota| on_the_clock(quota, unix));
+            Ok(())
+        }
+        Taken::Refused {
+            index,
+            retry_after,
+            quota,
+        } => {
+            context.quota = Some(on_the_clock(quota, unix));
+            context.note(|record| record.rate_limited = true);
+            let limit = asked
+                .get(index)
+                .map_or(LimitScope::Route, |asked| asked.scope);
+            Err(Refusal::RateLimited { limit, retry_after })
+        }
+    }
+}
+
+/// The body, if somebody must see all of it before a peer is chosen.
+async fn fetch_body(
+    session: &mut Session,
+    snapshot: &Snapshot,
+    need: BodyNeed,
+    context: &mut Context,
+) -> Result<Option<Bytes>, Stop> {
+    let limits = &snapshot.settings.limits;
+    let request = session.req_header();
+    let whole = match need {
+        BodyNeed::Whole => true,
+        BodyNeed::Stream => {
+            keep_for_retry(&request.method, &request.headers, limits.max_inspected_body)
+        }
+    };
+    if !whole {
+        session.set_read_timeout(Some(limits.body_timeout));
+        return Ok(None);
+    }
+    let limits = BodyLimits {
+        bytes: limits.max_inspected_body,
+        timeout: limits.body_timeout,
+    };
+    let body = read_whole(session, limits).await?;
+    findings::note_body(context, session, &body);
+    Ok(Some(body))
+}
+
+/// The signature, then the claim of what may count only once.
+async fn check_signature(
+    gateway: &Gateway,
+    admitted: &Admitted<'_, '_>,
+    head: &Head<'_>,
+    body: Option<&Bytes>,
+    unix: UnixSeconds,
+    context: &mut Context,
+) -> Result<(), Refusal> {
+    let body = body.map(Bytes::as_ref).unwrap_or_default();
+    if let Some(claim) = verify(admitted, head, body, unix)? {
+        claim_once(gateway, &claim, unix).await?;
+    }
+    context.note(|record| record.signature_valid = Some(true));
+    Ok(())
+}
+
+async fn claim_once(
+    gateway: &Gateway,
+    claim: &ReplayClaim,
+    unix: UnixSeconds,
+) -> Result<(), Refusal> {
+    let outcome = gateway
+        .counters
+        .claim(&claim.key, unix.0, claim.expires.0, claim.signed_at.0)
+        .await;
+    match outcome {
+        Claim::Fresh => Ok(()),
+        Claim::Replayed => Err(Refusal::NonceReplayed),
+        // Signed before this process could have remembered it.
+        Claim::BeforeStart => Err(Refusal::SignatureExpired),
+        Claim::Unavailable => Err(Refusal::DependencyUnavailable),
+    }
+}
+
+/// What was admitted, without the head: that is borrowed from the session, and
+/// the session is needed to read the body.
+struct Standing<'t> {
+    tenant: &'t TenantTable,
+    route: &'t Arc<RouteEntry>,
+    service: &'t Arc<Service>,
+    rules: &'t Arc<MethodRules>,
+    caller: Caller<'t>,
+    address: ClientAddress,
+    /// The client's path is the end of the target's: only prefixes are taken off.
+    path_length: usize,
+}
+
+impl<'t> Standing<'t> {
+    fn of(admitted: &Admitted<'t, '_>) -> Self {
+        Self {
+            tenant: admitted.tenant,
+            route: admitted.route,
+            service: admitted.service,
+            rules: admitted.rules,
+            caller: admitted.caller,
+            address: admitted.address,
+            path_length: admitted.path.len(),
+        }
+    }
+
+    fn on<'h>(self, head: &Head<'h>) -> Admitted<'t, 'h> {
+        let path = head.path();
+        let from = path.len().saturating_sub(self.path_length);
+        Admitted {
+            tenant: self.tenant,
+            route: self.route,
+            service: self.service,
+            rules: self.rules,
+            caller: self.caller,
+            address: self.address,
+            path: path.get(from..).unwrap_or_default(),
+        }
+    }
+}
+
+pub fn head_of(session: &Session) -> Head<'_> {
+    let request = session.req_header();
+    let host = request.headers.get(http::header::HOST);
+    Head {
+        method: &request.method,
+        target: hygiene::origin_form(request.raw_path()),
+        host: host.map(http::HeaderValue::as_bytes).unwrap_or_default(),
+        version: request.version,
+        headers: &request.headers,
+    }
+}
+
+/// Counters know durations, answers tell a time.
+fn on_the_clock(quota: knoxcall_counters::Quota, unix: UnixSeconds) -> Quota {
+    let wait = quota.reset_after.as_millis().div_ceil(1000) as u64;
+    Quota {
+        limit: quota.limit,
+        remaining: quota.remaining,
+        reset: UnixSeconds(unix.0.saturating_add(wait)),
+    }
+}
+
+/// A clock before 1970 counts as 1970: then signatures and keys have expired.
+fn unix_now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    UnixSeconds(since.map(|elapsed| elapsed.as_secs()).unwrap_or_default())
+}

@@ -1,0 +1,122 @@
+//! What a failure of Pingora's means: a refusal for the client, or a client
+//! that is gone. Also, when a failed try may be made again.
+
+use http::Method;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use knoxcall_filters::Refusal;
+use knoxcall_filters::refusal::Malformation;
+
+/// Tries in all, the first included.
+pub const MOST_TRIES: u32 = 3;
+
+pub enum Failure {
+    Refused(Refusal),
+    ClientGone,
+}
+
+pub fn classify(error: &Error) -> Failure {
+    match error.esource() {
+        ErrorSource::Upstream => Failure::Refused(upstream(error.etype())),
+        ErrorSource::Downstream => downstream(error.etype()),
+        ErrorSource::Internal | ErrorSource::Unset => Failure::Refused(Refusal::Internal),
+    }
+}
+
+fn upstream(kind: &ErrorType) -> Refusal {
+    match kind {
+        ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout => {
+            Refusal::UpstreamTimeout
+        }
+        ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::ConnectError
+        | ErrorType::SocketError
+        | ErrorType::BindError => Refusal::UpstreamUnreachable,
+        ErrorType::TLSHandshakeFailure
+        | ErrorType::TLSHandshakeTimedout
+        | ErrorType::TLSWantX509Lookup
+        | ErrorType::HandshakeError
+        | ErrorType::InvalidCert => Refusal::UpstreamTls,
+        _ => Refusal::UpstreamFailed,
+    }
+}
+
+fn downstream(kind: &ErrorType) -> Failure {
+    match kind {
+        ErrorType::ReadTimedout => Failure::Refused(Refusal::BodyTimeout),
+        ErrorType::ReadError
+        | ErrorType::WriteError
+        | ErrorType::WriteTimedout
+        | ErrorType::ConnectionClosed => Failure::ClientGone,
+        _ => Failure::Refused(Refusal::Malformed(Malformation::InvalidHead)),
+    }
+}
+
+/// Nothing has been sent yet, so any method may try another address.
+pub fn may_connect_again(error: &Error, attempts: u32) -> bool {
+    let quick = matches!(
+        error.etype(),
+        ErrorType::ConnectRefused | ErrorType::ConnectNoRoute | ErrorType::ConnectError
+    );
+    quick && attempts < MOST_TRIES
+}
+
+/// A pooled connection that the upstream had closed: the request may be sent
+/// once more if sending it twice does no harm and all of it is still here.
+pub fn may_send_again(error: &Error, method: &Method, body_at_hand: bool, attempts: u32) -> bool {
+    let broke = matches!(
+        error.etype(),
+        ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
+    );
+    broke && body_at_hand && method.is_idempotent() && attempts < MOST_TRIES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_is_never_sent_again() {
+        let error = Error::new_up(ErrorType::ConnectionClosed);
+        assert!(may_send_again(&error, &Method::PUT, true, 1));
+        assert!(!may_send_again(&error, &Method::POST, true, 1));
+        assert!(!may_send_again(&error, &Method::PATCH, true, 1));
+    }
+
+    #[test]
+    fn nothing_is_sent_again_without_its_body_or_for_ever() {
+        let error = Error::new_up(ErrorType::WriteError);
+        assert!(!may_send_again(&error, &Method::PUT, false, 1));
+        assert!(!may_send_again(&error, &Method::PUT, true, MOST_TRIES));
+        let timeout = Error::new_up(ErrorType::ReadTimedout);
+        assert!(!may_send_again(&timeout, &Method::GET, true, 1));
+    }
+
+    #[test]
+    fn what_the_upstream_did_is_told_apart() {
+        let refusal = |kind| match classify(&Error::new_up(kind)) {
+            Failure::Refused(refusal) => Some(refusal),
+            Failure::ClientGone => None,
+        };
+        assert_eq!(
+            refusal(ErrorType::ConnectTimedout),
+            Some(Refusal::UpstreamTimeout)
+        );
+        assert_eq!(refusal(ErrorType::InvalidCert), Some(Refusal::UpstreamTls));
+        assert_eq!(
+            refusal(ErrorType::ConnectRefused),
+            Some(Refusal::UpstreamUnreachable)
+        );
+        assert_eq!(
+            refusal(ErrorType::InvalidHTTPHeader),
+            Some(Refusal::UpstreamFailed)
+        );
+    }
+
+    #[test]
+    fn a_client_that_hangs_up_gets_no_answer() {
+        let error = Error::new_down(ErrorType::ConnectionClosed);
+        assert!(matches!(classify(&error), Failure::ClientGone));
+    }
+}

@@ -1,0 +1,112 @@
+//! Reads one request head from a connection, whole or not at all, before
+//! Pingora sees a byte of it.
+
+use bytes::{Buf, BytesMut};
+use pingora::protocols::Stream;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+use super::deadline::Deadline;
+
+/// Most heads fit; an idle connection holds one of these.
+const FIRST_READ: usize = 2048;
+
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    pub bytes: usize,
+    /// From the first byte to the last.
+    pub timeout: Duration,
+}
+
+pub enum ReadHead {
+    /// The head ends at `end`; what follows belongs to the body.
+    Complete {
+        bytes: BytesMut,
+        end: usize,
+    },
+    TooLarge(BytesMut),
+    /// The deadline passed after some bytes had come.
+    TimedOut(BytesMut),
+    /// Closed, or silent for too long: nothing to answer.
+    Gone,
+}
+
+/// `deadline` is when a connection that says nothing is given up.
+pub async fn read_head(
+    stream: &mut Stream,
+    deadline: &mut Deadline,
+    limits: HeadLimits,
+) -> ReadHead {
+    let mut bytes = BytesMut::with_capacity(FIRST_READ);
+    let mut searched = 0;
+    loop {
+        let read = tokio::select! {
+            biased;
+            read = stream.read_buf(&mut bytes) => read,
+            () = deadline.passed() => return out_of_time(bytes),
+        };
+        match read {
+            Ok(0) | Err(_) => return ReadHead::Gone,
+            Ok(_) => {}
+        }
+        skip_empty_line(&mut bytes, searched);
+        match head_end(&bytes, searched) {
+            Some(end) if end <= limits.bytes => return ReadHead::Complete { bytes, end },
+            Some(_) => return ReadHead::TooLarge(bytes),
+            None if bytes.len() > limits.bytes => return ReadHead::TooLarge(bytes),
+            None => {}
+        }
+        if searched == 0 {
+            deadline.set(limits.timeout);
+        }
+        searched = bytes.len();
+    }
+}
+
+fn out_of_time(bytes: BytesMut) -> ReadHead {
+    if bytes.is_empty() {
+        ReadHead::Gone
+    } else {
+        ReadHead::TimedOut(bytes)
+    }
+}
+
+/// One empty line before the request line is ignored (RFC 9112, section 2.2).
+fn skip_empty_line(bytes: &mut BytesMut, searched: usize) {
+    if searched == 0 && bytes.starts_with(b"\r\n") {
+        bytes.advance(2);
+    }
+}
+
+/// Where the empty line ends the head. Lines that end in a bare LF count here
+/// too, so that hygiene can refuse them at once instead of at the deadline.
+fn head_end(bytes: &[u8], searched: usize) -> Option<usize> {
+    let from = searched.saturating_sub(3);
+    memchr::memchr_iter(b'\n', bytes.get(from..)?)
+        .map(|at| from + at + 1)
+        .find_map(|next| match bytes.get(next..)? {
+            [b'\n', ..] => Some(next + 1),
+            [b'\r', b'\n', ..] => Some(next + 2),
+            _ => None,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_end_of_a_head() {
+        assert_eq!(head_end(b"GET / HTTP/1.1\r\n\r\nbody", 0), Some(18));
+        assert_eq!(head_end(b"GET / HTTP/1.1\n\nbody", 0), Some(16));
+        assert_eq!(head_end(b"GET / HTTP/1.1\r\nHost: a\r\n", 0), None);
+    }
+
+    #[test]
+    fn finds_an_end_that_two_reads_share() {
+        let head = b"GET / HTTP/1.1\r\n\r\n";
+        for searched in 0..head.len() {
+            assert_eq!(head_end(head, searched), Some(18), "after {searched} bytes");
+        }
+    }
+}

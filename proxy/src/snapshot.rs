@@ -1,0 +1,164 @@
+//! What requests read: one configuration, compiled, immutable, published whole.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use knoxcall_bundle::Loaded;
+use knoxcall_bundle::settings::Settings;
+use knoxcall_bundle::{Bundle, RateLimit};
+use knoxcall_counters::{Bucket, Counters, Limit};
+use knoxcall_filters::hygiene::HeadBudget;
+use knoxcall_filters::refusal::LimitScope;
+use knoxcall_filters::table::LimitIndex;
+use knoxcall_filters::{EdgeRules, RouteTable};
+use knoxcall_ledger::{Obfuscator, RuleError, Rules};
+use thiserror::Error;
+
+use crate::upstream::trust::TrustError;
+use crate::upstream::{Prepared, Upstreams};
+
+pub struct Snapshot {
+    pub table: RouteTable,
+    pub settings: Settings,
+    pub head_budget: HeadBudget,
+    /// In the order of the table's targets.
+    pub upstreams: Box<[Prepared]>,
+    /// In the order of the table's limits.
+    limits: Box<[LiveLimit]>,
+    pub obfuscator: Arc<Obfuscator>,
+    pub routes: usize,
+    pub loaded_at: Instant,
+}
+
+/// A limit of this snapshot, and the state that outlives it.
+pub struct LiveLimit {
+    pub scope: LimitScope,
+    bucket: Arc<Bucket>,
+}
+
+#[derive(Debug, Error)]
+pub enum CompileError {
+    #[error("{target}: {error}")]
+    Trust { target: String, error: TrustError },
+    #[error("logging.obfuscate: {0}")]
+    Obfuscation(#[from] RuleError),
+}
+
+impl Snapshot {
+    pub fn compile(
+        loaded: Loaded,
+        counters: &Counters,
+        upstreams: &Upstreams,
+    ) -> Result<Self, CompileError> {
+        let Loaded {
+            settings, bundle, ..
+        } = loaded;
+        let table = RouteTable::compile(&bundle, &edge_rules(&settings));
+        let prepared = prepare(&table, upstreams)?;
+        let limits = table
+            .limits
+            .iter()
+            .map(|spec| LiveLimit {
+                scope: spec.scope,
+                bucket: counters.bucket(&spec.name, counted(spec.rate)),
+            })
+            .collect();
+        Ok(Self {
+            obfuscator: Arc::new(obfuscator(&settings, &bundle)?),
+            routes: bundle
+                .tenants
+                .iter()
+                .map(|tenant| tenant.routes.len())
+                .sum(),
+            head_budget: HeadBudget {
+                bytes: settings.limits.head_bytes,
+                fields: settings.limits.head_fields,
+            },
+            upstreams: prepared,
+            limits,
+            table,
+            settings,
+            loaded_at: Instant::now(),
+        })
+    }
+
+    pub fn limit(&self, index: LimitIndex) -> Option<&LiveLimit> {
+        self.limits.get(index.0)
+    }
+}
+
+impl AsRef<Bucket> for LiveLimit {
+    fn as_ref(&self) -> &Bucket {
+        &self.bucket
+    }
+}
+
+fn prepare(table: &RouteTable, upstreams: &Upstreams) -> Result<Box<[Prepared]>, CompileError> {
+    table
+        .targets
+        .iter()
+        .map(|target| {
+            upstreams
+                .prepare(target)
+                .map_err(|error| CompileError::Trust {
+                    target: format!("{:?}", target.target.host),
+                    error,
+                })
+        })
+        .collect()
+}
+
+fn edge_rules(settings: &Settings) -> EdgeRules {
+    EdgeRules {
+        trusted_proxies: settings
+            .trusted_proxies
+            .iter()
+            .map(|proxy| (proxy.cidr, proxy.cf_connecting_ip))
+            .collect(),
+    }
+}
+
+fn counted(rate: RateLimit) -> Limit {
+    Limit {
+        requests: rate.requests,
+        window: rate.window,
+        burst: rate.burst,
+    }
+}
+
+/// Masks by rule, and every value of every secret wherever it turns up.
+fn obfuscator(settings: &Settings, bundle: &Bundle) -> Result<Obfuscator, RuleError> {
+    let rules = &settings.logging.obfuscate;
+    let rules = Rules {
+        headers: rules.headers.iter().map(ToString::to_string).collect(),
+        query: rules.query.clone(),
+        json_paths: rules.json_paths.clone(),
+        patterns: rules
+            .patterns
+            .iter()
+            .map(|pattern| pattern.0.to_string())
+            .collect(),
+    };
+    let values = bundle
+        .tenants
+        .iter()
+        .flat_map(|tenant| &tenant.secrets)
+        .flat_map(|secret| secret.values.values())
+        .map(|value| value.expose());
+    Obfuscator::new(&rules, values)
+}
+
+/// Compiles and throws away: what `serve` would do with a configuration that
+/// is sound in itself.
+pub fn rehearse(loaded: Loaded) -> anyhow::Result<()> {
+    let counters = Counters::new(knoxcall_counters::Config {
+        redis_url: None,
+        instances: loaded.settings.counters.instances,
+        nonce_capacity: 1,
+        unauthorized_per_minute: 1,
+        key_prefix: String::new(),
+    })?;
+    let upstreams = Upstreams::new(Vec::new(), &loaded.settings.upstream);
+    Snapshot::compile(loaded, &counters, &upstreams)?;
+    Ok(())
+}

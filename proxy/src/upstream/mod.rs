@@ -1,0 +1,115 @@
+//! Where requests go: peers prepared once for each snapshot, so that a request
+//! copies one and dials.
+//!
+//! Invariants: a peer's `group_key` keeps its connections apart from those of
+//! any other tenant, environment, CA set or TLS mode (Pingora's own key would
+//! share them); TLS never goes out with an empty SNI (Pingora would then verify
+//! nothing); names are resolved by [`resolve`], not by `HttpPeer::new`.
+
+pub mod pool_key;
+pub mod reserved;
+pub mod resolve;
+pub mod trust;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use knoxcall_bundle::settings::UpstreamSettings;
+use knoxcall_bundle::{Scheme, TargetHost};
+use knoxcall_filters::Refusal;
+use knoxcall_filters::table::ServiceTarget;
+use pingora::upstreams::peer::HttpPeer;
+
+use pool_key::PoolKeys;
+use reserved::ReservedTargets;
+use resolve::{AddressBook, Addresses, Patience};
+use trust::{Trust, TrustError};
+
+/// What outlives a snapshot: addresses, pool keys, trusted roots.
+pub struct Upstreams {
+    pub book: Arc<AddressBook>,
+    keys: PoolKeys,
+    trust: Trust,
+    reserved: ReservedTargets,
+}
+
+/// One target, ready to be dialled.
+pub struct Prepared {
+    template: HttpPeer,
+    addresses: Arc<Addresses>,
+    /// `host:port`, for records.
+    pub authority: Arc<str>,
+    allow_reserved: bool,
+}
+
+impl Upstreams {
+    pub fn new(own_listeners: Vec<SocketAddr>, settings: &UpstreamSettings) -> Self {
+        let patience = Patience {
+            shortest_ttl: settings.dns_min_ttl,
+            longest_ttl: settings.dns_max_ttl,
+            lookup: settings.dns_timeout,
+        };
+        Self {
+            book: Arc::new(AddressBook::new(patience)),
+            keys: PoolKeys::default(),
+            trust: Trust::default(),
+            reserved: ReservedTargets::new(own_listeners),
+        }
+    }
+
+    pub fn prepare(&self, service: &ServiceTarget) -> Result<Prepared, TrustError> {
+        let host = host_text(&service.target.host);
+        let tls = service.target.scheme == Scheme::Https;
+        let sni = match (&service.upstream.server_name, tls) {
+            (Some(name), true) => name.as_str().to_owned(),
+            (None, true) => host.clone(),
+            (_, false) => String::new(),
+        };
+        let mut template = HttpPeer::new(placeholder_address(), tls, sni);
+        template.group_key = self.keys.key(service);
+        let options = &mut template.options;
+        let timeouts = &service.upstream.timeouts;
+        options.connection_timeout = Some(timeouts.connect);
+        options.total_connection_timeout = Some(timeouts.connect * 2);
+        options.read_timeout = Some(timeouts.read);
+        options.write_timeout = Some(timeouts.write);
+        options.idle_timeout = Some(timeouts.idle);
+        options.ca = self
+            .trust
+            .roots_for(service.upstream.custom_ca.as_deref())?;
+        let port = service.target.port;
+        Ok(Prepared {
+            template,
+            addresses: self.book.entry(&host, port),
+            authority: format!("{host}:{port}").into(),
+            allow_reserved: service.upstream.allow_reserved_target,
+        })
+    }
+
+    /// The peer for one try.
+    pub async fn peer(&self, prepared: &Prepared) -> Result<Box<HttpPeer>, Refusal> {
+        let address = self.book.pick(&prepared.addresses).await.map_err(|error| {
+            tracing::warn!(%error, "upstream not resolved");
+            Refusal::UpstreamUnresolved
+        })?;
+        if !prepared.allow_reserved && self.reserved.contains(address) {
+            tracing::warn!(upstream = %prepared.authority, %address, "reserved target refused");
+            return Err(Refusal::UpstreamForbidden);
+        }
+        let mut peer = Box::new(prepared.template.clone());
+        peer._address = pingora::protocols::l4::socket::SocketAddr::Inet(address);
+        Ok(peer)
+    }
+}
+
+/// Replaced by every request before the peer is dialled.
+fn placeholder_address() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)
+}
+
+fn host_text(host: &TargetHost) -> String {
+    match host {
+        TargetHost::Name(name) => name.as_str().to_owned(),
+        TargetHost::Address(ip) => ip.to_string(),
+    }
+}

@@ -1,0 +1,93 @@
+//! A real nginx as upstream, in clear or over TLS, on a private port.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::ports::free_port;
+use crate::process::Process;
+use crate::wait::eventually;
+
+pub struct Nginx {
+    port: u16,
+    _directory: TempDir,
+    _process: Process,
+}
+
+impl Nginx {
+    pub fn plain() -> Self {
+        Self::start("", "")
+    }
+
+    pub fn tls(certificate: &Path, key: &Path) -> Self {
+        let lines = format!(
+            "ssl_certificate {}; ssl_certificate_key {};",
+            certificate.display(),
+            key.display()
+        );
+        Self::start(" ssl", &lines)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn start(listen: &str, lines: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let port = free_port();
+        let path = directory.path().display();
+        // What it saw of the request is its answer.
+        let configuration = format!(
+            r#"daemon off; master_process off; worker_processes 1;
+error_log stderr error; pid {path}/pid;
+events {{ worker_connections 128; }}
+http {{
+  access_log off; keepalive_timeout 30s; keepalive_requests 100000;
+  client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;
+  fastcgi_temp_path {path}/fastcgi; uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
+  server {{
+    listen 127.0.0.1:{port}{listen};
+    {lines}
+    location / {{
+      default_type text/plain;
+      return 200 "$request_method $request_uri host=$host sni=$ssl_server_name auth=$http_authorization connection=$connection";
+    }}
+  }}
+}}
+"#
+        );
+        let file = directory.path().join("nginx.conf");
+        std::fs::write(&file, configuration).unwrap();
+        let mut command = Command::new(program());
+        command
+            .arg("-p")
+            .arg(directory.path())
+            .arg("-e")
+            .arg("stderr")
+            .arg("-c")
+            .arg(&file);
+        let process = Process::spawn(command);
+        eventually("nginx to listen", || {
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        Self {
+            port,
+            _directory: directory,
+            _process: process,
+        }
+    }
+}
+
+/// Debian keeps servers where a user's path does not look.
+fn program() -> &'static str {
+    ["/usr/sbin/nginx", "/usr/local/sbin/nginx"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .unwrap_or("nginx")
+}

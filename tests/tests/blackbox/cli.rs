@@ -1,0 +1,235 @@
+//! The command line: help, exit codes, one clear line for what went wrong.
+
+use std::net::TcpListener;
+
+use knoxcall_tests::{Cli, Config, Gateway, Request, Upstream, keys};
+use serde_json::{Value, json};
+
+#[test]
+fn help_names_every_command_with_defaults_and_units() {
+    let help = Cli::new(["--help"]).run();
+    assert_eq!(help.code, 0);
+    for command in [
+        "serve",
+        "config",
+        "keys",
+        "sign",
+        "explain",
+        "demo-upstream",
+    ] {
+        assert!(
+            help.stdout.contains(command),
+            "{command} in {}",
+            help.stdout
+        );
+        assert_eq!(Cli::new([command, "--help"]).run().code, 0, "{command}");
+    }
+    let serve = Cli::new(["serve", "--help"]).run().stdout;
+    for word in [
+        "KNOXCALL_CONFIG",
+        "KNOXCALL_LOG",
+        "KNOXCALL_WORKERS",
+        "default",
+    ] {
+        assert!(serve.contains(word), "{word} in {serve}");
+    }
+    assert_eq!(Cli::new(["--version"]).run().code, 0);
+}
+
+#[test]
+fn bad_flags_exit_with_2() {
+    for arguments in [
+        vec![],
+        vec!["nonsense"],
+        vec!["serve"],
+        vec!["serve", "--config"],
+        vec!["serve", "--nonsense"],
+        vec!["config"],
+        vec!["config", "check"],
+        vec!["keys", "new", "--kind", "nonsense"],
+        vec!["sign", "--target", "/"],
+        vec![
+            "sign",
+            "--secret-env",
+            "S",
+            "--version",
+            "v2",
+            "--target",
+            "/",
+        ],
+        vec!["explain", "--config", "x"],
+    ] {
+        let output = Cli::new(&arguments).run();
+        assert_eq!(output.code, 2, "{arguments:?}: {}", output.stderr);
+        assert!(
+            !output.stderr.is_empty() && output.stdout.is_empty(),
+            "{arguments:?}"
+        );
+        assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_missing_file_is_one_clear_line() {
+    for arguments in [
+        ["serve", "--config", "no-such.yaml"].as_slice(),
+        &["config", "check", "no-such.yaml"],
+    ] {
+        let output = Cli::new(arguments).run();
+        assert_eq!(output.code, 2, "{}", output.stderr);
+        assert!(output.stderr.contains("no-such.yaml"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_busy_port_is_one_clear_line() {
+    let upstream = Upstream::start();
+    let port = knoxcall_tests::free_port();
+    let _busy = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let mut gateway = Gateway::spawn_on(&Config::new(upstream.address()), port);
+    assert_eq!(gateway.process().wait().code(), Some(2));
+    let told = gateway.process().stderr();
+    assert!(
+        told.contains(&port.to_string()) && told.contains("use"),
+        "{told}"
+    );
+    assert!(!told.contains("panicked"), "{told}");
+
+    let mut gateway =
+        Gateway::spawn(&Config::new(upstream.address()).admin(&format!("127.0.0.1:{port}")));
+    assert_eq!(gateway.process().wait().code(), Some(2));
+    assert!(gateway.process().stderr().contains(&port.to_string()));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let upstream = Upstream::start();
+    let port = knoxcall_tests::free_port();
+    let gateway = Gateway::start(
+        &Config::new(upstream.address())
+            .argument("--workers")
+            .argument("1")
+            .argument("--listen")
+            .argument(&format!("127.0.0.1:{port}")),
+    );
+    let mut client = knoxcall_tests::RawClient::connect(([127, 0, 0, 1], port).into());
+    client.send(Request::get("/").bytes());
+    client.read().assert_served();
+    drop(gateway);
+}
+
+#[test]
+fn a_new_key_is_known_by_the_lines_to_paste() {
+    let upstream = Upstream::start();
+    for (kind, prefix, environment) in [
+        ("live", "tk_live_", "production"),
+        ("test", "tk_test_", "sandbox"),
+        ("access-key", "AKE", "production"),
+    ] {
+        let output = Cli::new(["keys", "new", "--kind", kind, "--name", "a \"name\": with"]).run();
+        assert_eq!(output.code, 0, "{}", output.stderr);
+        let line = |start: &str| {
+            let line = output
+                .stdout
+                .lines()
+                .find(|line| line.trim_start_matches([' ', '-']).starts_with(start));
+            line.unwrap_or_else(|| panic!("{start} in {}", output.stdout))
+                .trim()
+                .to_owned()
+        };
+        let value = |field: &str| line(field).rsplit_once(": ").unwrap().1.to_owned();
+        let key = line(prefix);
+        let id = value("key_id");
+        assert!(
+            key.starts_with(&format!("{id}_")) && key.len() > id.len() + 40,
+            "{key}"
+        );
+        assert_eq!(
+            output.stdout.matches(&key).count(),
+            1,
+            "shown more than once"
+        );
+
+        let entry = json!({"key_id": id, "key_sha256": value("key_sha256"), "name": "pasted"});
+        let gateway = Gateway::start(&Config::new(upstream.address()).set("/api_keys/0", entry));
+        gateway
+            .send(&Request::get("/").key(&key).environment(environment))
+            .assert_served();
+        gateway
+            .send(&Request::get("/").key(keys::LIVE))
+            .assert_refused(401, "unauthorized");
+    }
+}
+
+#[test]
+fn two_new_keys_differ() {
+    let key = || Cli::new(["keys", "new"]).run().stdout;
+    assert_ne!(key(), key());
+}
+
+#[test]
+fn the_schema_describes_the_configuration() {
+    let output = Cli::new(["config", "schema"]).run();
+    assert_eq!(output.code, 0);
+    let schema: Value = serde_json::from_str(&output.stdout).unwrap();
+    for section in [
+        "listeners",
+        "tenant",
+        "environments",
+        "secrets",
+        "api_keys",
+        "clients",
+        "routes",
+        "limits",
+        "logging",
+    ] {
+        assert!(schema["properties"][section].is_object(), "{section}");
+    }
+}
+
+#[test]
+fn show_fills_in_defaults_and_redacts_secrets() {
+    let upstream = Upstream::start();
+    let config = Config::new(upstream.address()).set(
+        "/secrets/0",
+        json!({"name": "token", "environments": {"production": {"value": "s3cr3t-inline-1"}, "staging": {"value": "s3cr3t-inline-2"}}}),
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.yaml");
+    std::fs::write(
+        &file,
+        config
+            .clone()
+            .set("/listeners", json!([{"address": "127.0.0.1:1"}]))
+            .text(),
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let refused = Cli::new(["config", "show", file]).env_of(&config).run();
+    assert_eq!(refused.code, 2, "inline secrets need a flag");
+    assert!(!refused.stderr.contains("s3cr3t"), "{}", refused.stderr);
+    let output = Cli::new(["config", "show", "--allow-inline-secrets", file])
+        .env_of(&config)
+        .run();
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(!output.stdout.contains("s3cr3t"), "{}", output.stdout);
+    assert!(output.stdout.contains("[redacted]"));
+    let shown: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(shown["limits"]["head_bytes"], 16_384);
+    assert_eq!(shown["routes"][0]["slug"], "echo");
+}
+
+#[test]
+fn sign_never_shows_the_secret() {
+    let sign = |variable: &str| {
+        Cli::new(["sign", "--secret-env", variable, "--target", "/"])
+            .env("SIGNING", "s3cr3t-to-sign")
+            .run()
+    };
+    let output = sign("SIGNING");
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    assert!(!output.stdout.contains("s3cr3t") && !output.stderr.contains("s3cr3t"));
+    let missing = sign("NOT_SET");
+    assert_eq!(missing.code, 2);
+    assert!(missing.stderr.contains("NOT_SET"), "{}", missing.stderr);
+}

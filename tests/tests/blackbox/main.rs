@@ -1,0 +1,41 @@
+//! What the built gateway does, seen from outside: raw bytes in, raw bytes at
+//! the upstream, records, metrics, exit codes. One binary, a module a topic.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a broken assumption must fail the test, loudly"
+)]
+
+mod addressing;
+mod admin;
+mod bodies;
+mod caller;
+mod caller_opaque;
+mod cli;
+mod client_address;
+mod config_check;
+mod environments;
+mod explain;
+mod headers;
+mod hygiene;
+mod injection;
+mod injection_body;
+mod ip_allowlist;
+mod limits;
+mod methods;
+mod rate_limit;
+mod rate_limit_shared;
+mod records;
+mod reload;
+mod routing;
+mod secrets_never_leak;
+mod shutdown;
+mod signature;
+mod signature_bodies;
+mod slow;
+mod upstream;
+mod upstream_retries;
+mod upstream_tls;

@@ -1,0 +1,133 @@
+//! SIGTERM: health first, then the listeners, then what is running.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use knoxcall_tests::{Config, Gateway, RawClient, Request, Upstream, eventually, pause};
+
+#[test]
+fn health_turns_503_before_the_listeners_close() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()).limit("drain_delay_ms", 1500));
+    let mut kept = gateway.connect();
+    gateway.signal("TERM");
+    let health = Request::bare("GET", "/healthz").host("probe.invalid");
+    eventually("health to turn", || {
+        kept.send(health.bytes());
+        let response = kept.read();
+        if !response.keeps_alive() {
+            kept = gateway.connect();
+        }
+        (response.status == 503).then_some(())
+    });
+    // The listeners are still open, and requests still served.
+    gateway.get("/").assert_served();
+    assert_eq!(gateway.ask_admin("GET", "/healthz").status, 503);
+    assert_eq!(gateway.ask_admin("GET", "/livez").status, 200);
+}
+
+#[test]
+fn a_request_in_flight_is_finished() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let upstream = Upstream::scripted(move |session| {
+        while session.request()?.is_some() {
+            let _ = released
+                .lock()
+                .unwrap()
+                .recv_timeout(Duration::from_secs(10));
+            session.answer("late but whole")?;
+        }
+        Ok(())
+    });
+    let mut gateway = Gateway::start(&Config::new(upstream.address()));
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    upstream.wait_for_requests(1);
+
+    gateway.signal("TERM");
+    eventually("the listener to close", || {
+        std::net::TcpStream::connect(gateway.address())
+            .is_err()
+            .then_some(())
+    });
+    assert!(
+        gateway.process().exited().is_none(),
+        "it left a request behind"
+    );
+    release.send(()).unwrap();
+
+    let response = client.read();
+    assert_eq!(response.text(), "late but whole");
+    assert!(
+        !response.keeps_alive(),
+        "an answer while stopping promises more"
+    );
+    let status = gateway.process().wait();
+    assert!(status.success(), "{status}");
+    let records = gateway.records();
+    assert_eq!(records.len(), 1, "the record is flushed before the end");
+    assert_eq!(records[0].number("status_code"), Some(200.0));
+}
+
+#[test]
+fn an_idle_gateway_ends_at_once_and_well() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start(&Config::new(upstream.address()));
+    for _ in 0..20 {
+        gateway.get("/").assert_served();
+    }
+    assert!(gateway.stop().success());
+    assert_eq!(gateway.records().len(), 20, "every record is on the disk");
+}
+
+#[test]
+fn sigint_ends_it_too() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start(&Config::new(upstream.address()));
+    gateway.signal("INT");
+    let status = gateway.process().wait();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_request_that_outlasts_the_grace_does_not_hold_the_process() {
+    let upstream = Upstream::scripted(|session| {
+        session.request()?;
+        session.hang()
+    });
+    let mut gateway =
+        Gateway::start(&Config::new(upstream.address()).limit("shutdown_grace_ms", 500));
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    upstream.wait_for_requests(1);
+    gateway.signal("TERM");
+    let _ = gateway.process().wait();
+    let _ = client.read_to_end();
+}
+
+#[test]
+fn a_kept_connection_is_served_once_more_while_stopping() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()).limit("drain_delay_ms", 1000));
+    let mut client: RawClient = gateway.connect();
+    client.send(Request::get("/").bytes());
+    client.read().assert_served();
+    gateway.signal("TERM");
+    pause(Duration::from_millis(200));
+    client.send(Request::get("/").bytes());
+    let response = client.read();
+    response.assert_served();
+    assert!(!response.keeps_alive());
+    assert!(client.is_closed());
+}
+
+#[test]
+fn sigquit_without_a_successor_stops_nothing() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start(&Config::new(upstream.address()));
+    gateway.signal("QUIT");
+    pause(Duration::from_millis(300));
+    assert!(gateway.process().exited().is_none());
+    gateway.get("/").assert_served();
+}

@@ -1,0 +1,151 @@
+//! Clients that are slow or silent: each has a deadline.
+
+use std::time::Duration;
+
+use knoxcall_tests::{Config, Gateway, RawClient, Request, Upstream, eventually, pause};
+use serde_json::json;
+
+const SHORT: u64 = 600;
+
+#[test]
+fn a_head_that_drips_is_ended_by_one_deadline() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()).limit("head_timeout_ms", SHORT));
+    let mut client = gateway.connect();
+    // Each byte comes well within the deadline; all of them do not.
+    for byte in Request::get("/").bytes() {
+        if !client.try_send([byte]) {
+            break;
+        }
+        pause(Duration::from_millis(SHORT / 10));
+        if gateway.records().len() == 1 {
+            break;
+        }
+    }
+    let response = client.read();
+    response.assert_refused(408, "request_timeout");
+    assert!(client.is_closed());
+    assert_eq!(
+        gateway.record_of(&response).text("error"),
+        Some("request_timeout")
+    );
+    upstream.assert_untouched();
+}
+
+#[test]
+fn a_second_head_that_drips_is_ended_too() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(
+        &Config::new(upstream.address())
+            .limit("head_timeout_ms", SHORT)
+            .limit("keepalive_timeout_ms", 60_000),
+    );
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    client.read().assert_served();
+    client.send("GET / HT");
+    client.read().assert_refused(408, "request_timeout");
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_connection_without_a_byte_is_closed() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(
+        &Config::new(upstream.address())
+            .limit("head_timeout_ms", SHORT)
+            .limit("keepalive_timeout_ms", SHORT),
+    );
+    let mut silent = gateway.connect();
+    // Perhaps with a 408, perhaps without a word.
+    let _ = silent.read_to_end();
+    eventually("the connection to be counted out", || {
+        (gateway.metric("knoxcall_connections_open", &[]) < 1.5).then_some(())
+    });
+}
+
+#[test]
+fn an_idle_kept_connection_is_closed() {
+    let upstream = Upstream::start();
+    let gateway =
+        Gateway::start(&Config::new(upstream.address()).limit("keepalive_timeout_ms", SHORT));
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    client.read().assert_served();
+    assert_eq!(client.read_to_end(), b"");
+}
+
+#[test]
+fn a_body_that_stops_is_ended() {
+    let upstream = Upstream::start();
+    let config = Config::new(upstream.address()).limit("body_timeout_ms", SHORT);
+    let inspected = config
+        .clone()
+        .edit_route("echo", json!({"inject_body": {"a": 1}, "environments": {}}));
+    for (config, status) in [(inspected, Some(408)), (config, None)] {
+        let gateway = Gateway::start(&config);
+        let mut client = gateway.connect();
+        let request =
+            Request::post("/", vec![b' '; 100]).header("Content-Type", "application/json");
+        client.send(request.head_bytes());
+        client.send(b"{");
+        let answer = String::from_utf8(client.read_to_end()).unwrap();
+        match status {
+            Some(status) => assert!(answer.contains(&format!(" {status} ")), "{answer}"),
+            None => assert!(!answer.contains(" 200 "), "{answer}"),
+        }
+        assert_eq!(gateway.wait_for_records(1).len(), 1);
+    }
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
+fn short_requests_are_answered_at_once() {
+    // Pingora's look at the first bytes for HTTP/2 waits for 24 of them.
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()));
+    for request in [
+        "GET / HTTP/1.0\r\n\r\n",
+        "G / HTTP/1.1\r\n\r\n",
+        "X\r\n\r\n",
+    ] {
+        let mut client = RawClient::connect(gateway.address());
+        client.send(request);
+        assert!((400..500).contains(&client.read().status), "{request:?}");
+    }
+}
+
+#[test]
+fn a_request_in_many_small_pieces_is_served() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()));
+    let mut client = gateway.connect();
+    for piece in Request::post("/", vec![b'x'; 300]).bytes().chunks(7) {
+        client.send(piece);
+        pause(Duration::from_millis(2));
+    }
+    client.read().assert_served();
+    assert_eq!(upstream.only_request().body, vec![b'x'; 300]);
+}
+
+#[test]
+fn a_client_that_leaves_is_recorded_as_the_one_who_ended_it() {
+    let upstream = Upstream::scripted(|session| {
+        session.request()?;
+        session.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin")?;
+        session.hang()
+    });
+    let gateway = Gateway::start(&Config::new(upstream.address()));
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    upstream.wait_for_requests(1);
+    pause(Duration::from_millis(50));
+    drop(client);
+    let records = gateway.wait_for_records(1);
+    assert_eq!(
+        records[0].text("ended_by"),
+        Some("client"),
+        "{:?}",
+        records[0].0
+    );
+}

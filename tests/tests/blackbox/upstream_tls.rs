@@ -1,0 +1,124 @@
+//! TLS to a real nginx: certificate and name are verified, always.
+
+use knoxcall_tests::{Authority, Config, Gateway, Nginx, Response, free_port};
+use serde_json::{Value, json};
+
+#[test]
+fn a_certificate_for_the_name_from_a_trusted_authority_is_accepted() {
+    let authority = Authority::new();
+    let nginx = serve(&authority, "DNS:localhost");
+    let response = ask(
+        &nginx,
+        "localhost",
+        json!({"custom_ca_file": authority.certificate()}),
+    );
+    response.assert_served();
+    assert!(
+        response.text().contains("sni=localhost"),
+        "{}",
+        response.text()
+    );
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused() {
+    let authority = Authority::new();
+    let nginx = serve(&authority, "DNS:other.test");
+    ask(
+        &nginx,
+        "localhost",
+        json!({"custom_ca_file": authority.certificate()}),
+    )
+    .assert_refused(502, "upstream_tls");
+}
+
+#[test]
+fn a_server_name_may_differ_from_the_targets_host() {
+    let authority = Authority::new();
+    let nginx = serve(&authority, "DNS:api.test");
+    let trust = json!({"custom_ca_file": authority.certificate(), "server_name": "api.test"});
+    let response = ask(&nginx, "127.0.0.1", trust);
+    response.assert_served();
+    assert!(
+        response.text().contains("sni=api.test"),
+        "{}",
+        response.text()
+    );
+}
+
+#[test]
+fn an_unknown_authority_is_refused() {
+    let authority = Authority::new();
+    let nginx = serve(&authority, "DNS:localhost");
+    ask(&nginx, "localhost", json!({})).assert_refused(502, "upstream_tls");
+    let stranger = Authority::new();
+    ask(
+        &nginx,
+        "localhost",
+        json!({"custom_ca_file": stranger.certificate()}),
+    )
+    .assert_refused(502, "upstream_tls");
+}
+
+#[test]
+fn an_address_is_verified_as_an_address() {
+    let authority = Authority::new();
+    let trust = json!({"custom_ca_file": authority.certificate()});
+    let named = serve(&authority, "IP:127.0.0.1");
+    ask(&named, "127.0.0.1", trust.clone()).assert_served();
+    let other = serve(&authority, "IP:127.0.0.2");
+    ask(&other, "127.0.0.1", trust.clone()).assert_refused(502, "upstream_tls");
+    let name_only = serve(&authority, "DNS:localhost");
+    ask(&name_only, "127.0.0.1", trust).assert_refused(502, "upstream_tls");
+}
+
+#[test]
+fn a_server_that_does_not_speak_tls_is_refused() {
+    let nginx = Nginx::plain();
+    ask(&nginx, "localhost", json!({})).assert_refused(502, "upstream_tls");
+}
+
+#[test]
+fn a_route_that_trusts_less_does_not_borrow_a_verified_connection() {
+    let authority = Authority::new();
+    let nginx = serve(&authority, "DNS:localhost");
+    let target = format!("https://localhost:{}", nginx.port());
+    let gateway = Gateway::start(
+        &Config::new(nginx.address())
+            .edit_route(
+                "echo",
+                json!({"target_base_url": target, "custom_ca_file": authority.certificate()}),
+            )
+            .route(json!({"slug": "strict", "target_base_url": target})),
+    );
+    for _ in 0..2 {
+        gateway.get("/").assert_served();
+        gateway
+            .send(&knoxcall_tests::Request::get("/").route("strict"))
+            .assert_refused(502, "upstream_tls");
+    }
+}
+
+#[test]
+fn nobody_listening_is_not_a_tls_error() {
+    let gateway = Gateway::start(&Config::new("127.0.0.1:1".parse().unwrap()).edit_route(
+        "echo",
+        json!({"target_base_url": format!("https://localhost:{}", free_port())}),
+    ));
+    gateway.get("/").assert_refused(502, "upstream_unreachable");
+}
+
+fn serve(authority: &Authority, names: &str) -> Nginx {
+    let (certificate, key) = authority.issue(names);
+    Nginx::tls(&certificate, &key)
+}
+
+fn ask(nginx: &Nginx, host: &str, fields: Value) -> Response {
+    let target = format!("https://{host}:{}", nginx.port());
+    let gateway = Gateway::start(
+        &Config::new(nginx.address())
+            .edit_route("echo", json!({"target_base_url": target}))
+            .edit_route("echo", fields),
+    );
+    gateway.get("/")
+}
