@@ -41,6 +41,7 @@ fuzz: bootstrap ## run every fuzz target (FUZZ_SECONDS=60 each)
 
 lint: bootstrap ## formatting, clippy, dependencies, licences, script syntax
 	cargo fmt --all --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 	scripts/lint-scripts

@@ -35,6 +35,7 @@ pub struct Tenant {
     pub environments: Vec<Environment>,
     pub variables: Vec<Variable>,
     pub secrets: Vec<Secret>,
+    /// Enabled ones only, and none of a client that is not.
     pub api_keys: Vec<ApiKey>,
     pub clients: Vec<Client>,
     pub routes: Vec<Route>,
@@ -127,7 +128,8 @@ pub struct Client {
     pub addresses: Vec<IpNet>,
     /// The routes and environments this client may use.
     pub assignments: Vec<Scope>,
-    /// At most two, both valid, so that a secret can be rotated.
+    /// At most two, both valid, so that a secret can be rotated. The same in
+    /// every environment.
     pub signing_secrets: Vec<SecretValue>,
     pub rate_limit: Option<RateLimit>,
 }

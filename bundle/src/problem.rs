@@ -141,6 +141,8 @@ pub(crate) struct Problem {
     pub(crate) line: Option<usize>,
     pub(crate) message: String,
     pub(crate) remedy: Option<String>,
+    /// The place that the message ends with.
+    pub(crate) other: Option<DocPath>,
     /// What may be its only reason: it is not told where that is wrong in its
     /// shape.
     pub(crate) follows_from: Option<Cause>,
@@ -185,6 +187,21 @@ impl Problems {
         self.insert(at, message.into(), remedy.into(), Some(Cause::Below));
     }
 
+    /// A mistake that takes two; the message ends with the other's place.
+    pub(crate) fn add_clash(
+        &mut self,
+        at: &At<'_>,
+        message: &str,
+        other: DocPath,
+        remedy: impl Into<String>,
+    ) {
+        let before = self.list.len();
+        self.insert(at, message.to_owned(), remedy.into(), None);
+        if let Some(problem) = self.list.get_mut(before) {
+            problem.other = Some(other);
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.list.len()
@@ -208,6 +225,7 @@ impl Problems {
                 line: None,
                 message,
                 remedy: Some(remedy).filter(|text| !text.is_empty()),
+                other: None,
                 follows_from,
             });
         }

@@ -46,7 +46,10 @@ impl Report {
             .map(|problem| ReportedProblem {
                 line: Some(problem.line.unwrap_or_else(|| root.line_of(&problem.path))),
                 path: shown.path(&problem.path).to_string(),
-                message: problem.message,
+                message: match &problem.other {
+                    Some(other) => format!("{} {}", problem.message, shown.path(other)),
+                    None => problem.message,
+                },
                 remedy: problem.remedy,
             })
             .collect();

@@ -28,9 +28,8 @@ pub fn check(path: &[u8]) -> Result<(), Refusal> {
     }
     let safe = match memchr::memchr(b'%', path) {
         None => segments_are_safe(path),
-        Some(_) => fully_decoded(path).is_some_and(|decoded| {
-            segments_are_safe(&decoded) && !OVERLONG.iter().any(|code| contains(&decoded, code))
-        }),
+        Some(_) => fully_decoded(path)
+            .is_some_and(|decoded| segments_are_safe(&decoded) && !has_overlong(&decoded)),
     };
     if safe {
         Ok(())
@@ -166,8 +165,10 @@ fn is_safe(segment: &[u8]) -> bool {
     !(only_dots && name.contains(&b'.'))
 }
 
-fn contains(path: &[u8], code: &[u8]) -> bool {
-    memchr::memmem::find(path, code).is_some()
+fn has_overlong(decoded: &[u8]) -> bool {
+    memchr::memchr3_iter(0xC0, 0xC1, 0xE0, decoded)
+        .filter_map(|at| decoded.get(at..))
+        .any(|rest| OVERLONG.iter().any(|code| rest.starts_with(code)))
 }
 
 #[cfg(test)]

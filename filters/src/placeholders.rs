@@ -183,7 +183,7 @@ fn write_xml(value: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
 /// In a type whose rules we do not know, a line break may end a part.
 fn refuse_line_breaks(value: &str) -> Result<(), Refusal> {
     let breaks = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
-    match value.as_bytes().iter().any(|byte| breaks(byte)) {
+    match value.as_bytes().iter().any(breaks) {
         true => Err(Refusal::SecretUnavailable),
         false => Ok(()),
     }

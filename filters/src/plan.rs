@@ -20,8 +20,8 @@ use crate::names::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUE
 use crate::path;
 use crate::refusal::Refusal;
 use crate::table::{ServiceTarget, TargetIndex};
-use crate::upstream_headers::{self, HeaderNames};
 pub use crate::upstream_headers::BodyState;
+use crate::upstream_headers::{self, HeaderNames};
 
 pub type HeaderValues = SmallVec<[(HeaderName, HeaderValue); 8]>;
 
@@ -118,8 +118,10 @@ pub fn plan(
         plan.set.push(header?);
     }
     if websocket {
-        plan.set.push((CONNECTION, HeaderValue::from_static("Upgrade")));
-        plan.set.push((UPGRADE, HeaderValue::from_static("websocket")));
+        plan.set
+            .push((CONNECTION, HeaderValue::from_static("Upgrade")));
+        plan.set
+            .push((UPGRADE, HeaderValue::from_static("websocket")));
     }
     frame(admitted, head, body, &mut plan);
     // Last, so that no injected header takes their place.
@@ -128,10 +130,7 @@ pub fn plan(
     Ok(plan)
 }
 
-fn request_values<'r>(
-    admitted: &Admitted<'r, '_>,
-    facts: &RequestFacts<'r>,
-) -> RequestValues<'r> {
+fn request_values<'r>(admitted: &Admitted<'r, '_>, facts: &RequestFacts<'r>) -> RequestValues<'r> {
     RequestValues {
         client: admitted.caller.client().map(Arc::as_ref),
         now: facts.now,
@@ -198,8 +197,8 @@ fn frame(admitted: &Admitted<'_, '_>, head: &Head<'_>, body: BodyState, plan: &m
     let BodyState::Whole { length, changed } = body else {
         return;
     };
-    let was_framed = head.headers.contains_key(CONTENT_LENGTH)
-        || head.headers.contains_key(TRANSFER_ENCODING);
+    let was_framed =
+        head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
     if was_framed || length > 0 {
         plan.remove.push(TRANSFER_ENCODING);
         plan.set.push((CONTENT_LENGTH, HeaderValue::from(length)));

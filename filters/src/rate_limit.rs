@@ -148,8 +148,18 @@ mod tests {
 
     #[test]
     fn rounds_the_wait_up_and_never_to_nothing() {
-        for (wait, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2"), (59_500, "60")] {
-            assert_eq!(retry_after(Duration::from_millis(wait)).1, seconds, "{wait}");
+        for (wait, seconds) in [
+            (0, "1"),
+            (1, "1"),
+            (1_000, "1"),
+            (1_001, "2"),
+            (59_500, "60"),
+        ] {
+            assert_eq!(
+                retry_after(Duration::from_millis(wait)).1,
+                seconds,
+                "{wait}"
+            );
         }
     }
 }

@@ -261,7 +261,9 @@ fn parse_code(text: &[u8], version: SignatureVersion) -> Option<[u8; 32]> {
 }
 
 fn nibble(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 fn hex(code: &[u8; 32]) -> Vec<u8> {

@@ -22,9 +22,7 @@ pub(crate) fn tenant_with(environment: RouteEnvironment) -> Tenant {
 
 /// To `route-1` with the live key.
 pub(crate) fn request(target: &str) -> Request {
-    Request::get(target)
-        .route("route-1")
-        .key(sample::LIVE_KEY)
+    Request::get(target).route("route-1").key(sample::LIVE_KEY)
 }
 
 /// What `judge` says of a request that is admitted.

@@ -4,9 +4,7 @@
 //! section 7.6.1), and nothing that a CGI-like server would take for one of
 //! those because it reads `_` as `-` (RFC 3875, section 4.1.18).
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use knoxcall_bundle::SignatureVersion;
 use smallvec::SmallVec;
@@ -166,11 +164,18 @@ fn owner(name: &str) -> Owner {
         "content-digest" | "content-md5" | "digest" | "repr-digest" => Owner::BodyDigest,
         // Proofs of possession are made for our own address (RFC 9449).
         "dpop" => Owner::Gateway,
-        "forwarded" | "x-request-id" | "x-real-ip" | "true-client-ip" | "x-client-ip"
-        | "x-cluster-client-ip" | "cf-connecting-ip" | "cf-connecting-ipv6" | "cf-pseudo-ipv4"
-        | "fastly-client-ip" | "x-original-forwarded-for" | "x-envoy-external-address" => {
-            Owner::Gateway
-        }
+        "forwarded"
+        | "x-request-id"
+        | "x-real-ip"
+        | "true-client-ip"
+        | "x-client-ip"
+        | "x-cluster-client-ip"
+        | "cf-connecting-ip"
+        | "cf-connecting-ipv6"
+        | "cf-pseudo-ipv4"
+        | "fastly-client-ip"
+        | "x-original-forwarded-for"
+        | "x-envoy-external-address" => Owner::Gateway,
         // Some frameworks take the path from here, past every rule of ours.
         "x-original-url" | "x-rewrite-url" => Owner::Gateway,
         other if other.starts_with("x-forwarded-") || other.starts_with(OWN) => Owner::Gateway,
@@ -214,7 +219,9 @@ fn add_nominated(headers: &HeaderMap, removed: &mut HeaderNames) {
 
 fn is_connection_option(token: &[u8]) -> bool {
     let options: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
-    options.iter().any(|option| token.eq_ignore_ascii_case(option))
+    options
+        .iter()
+        .any(|option| token.eq_ignore_ascii_case(option))
 }
 
 /// The members of a comma-separated list (RFC 9110, section 5.6.1).

@@ -58,7 +58,7 @@ pub struct MatchDocument {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct RouteSettings {
-    /// Default: true.
+    /// Default: true. In the base: the whole route; in an environment: this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// No caller is asked for. Default: false.

@@ -104,6 +104,10 @@ fn judge(
     }
     let told = found.into_vec().into_iter().map(|problem| Problem {
         path: sound.places.original(&problem.path),
+        other: problem
+            .other
+            .as_ref()
+            .map(|other| sound.places.original(other)),
         ..problem
     });
     problems.extend(told.filter(|problem| !sound.places.explains(problem)));

@@ -84,10 +84,12 @@ fn shown_secret(secret: &SecretDocument) -> Value {
     });
     let has_common =
         secret.from_env.is_some() || secret.from_file.is_some() || secret.value.is_some();
-    if let (Some(fields), true) = (shown.as_object_mut(), has_common) {
-        if let Value::Object(common) = source(&secret.from_env, &secret.from_file) {
-            fields.extend(common);
-        }
+    if let (Some(fields), Value::Object(common), true) = (
+        shown.as_object_mut(),
+        source(&secret.from_env, &secret.from_file),
+        has_common,
+    ) {
+        fields.extend(common);
     }
     shown
 }

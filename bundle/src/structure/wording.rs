@@ -46,6 +46,7 @@ fn misfit(path: DocPath, message: String, remedy: String) -> Misfit {
             line: None,
             message,
             remedy: Some(remedy).filter(|text| !text.is_empty()),
+            other: None,
             follows_from: None,
         },
     }

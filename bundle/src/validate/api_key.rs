@@ -58,14 +58,10 @@ fn api_key(
     let id = named::<KeyId>(&document.key_id, &at.key("key_id"), problems);
     let kind = kind(document, at, problems);
     let digest = digest(document, at, problems);
-    let expires_at = match &document.expires_at {
-        None => None,
-        Some(text) => Some(instant(text, &at.key("expires_at"), problems)),
-    };
-    let client = match &document.client {
-        None => None,
-        Some(text) => Some(names.client(text, &at.key("client"), problems)),
-    };
+    let expires = document.expires_at.as_deref();
+    let expires_at = expires.map(|text| instant(text, &at.key("expires_at"), problems));
+    let client = document.client.as_deref();
+    let client = client.map(|text| names.client(text, &at.key("client"), problems));
     let scopes = key_scopes(document, names, &at.key("scopes"), problems);
     let rate_limit = rate_limit(limit_fields!(document), at, problems);
     let key = ApiKey {

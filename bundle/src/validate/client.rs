@@ -32,8 +32,8 @@ pub(super) fn ids(
             let name = named::<ClientName>(&client.name, &at.key("name"), problems)?;
             names.check(name.as_str(), index, "clients", &at.key("name"), problems);
             let of = (tenant, "client", name.as_str());
-            let id: Uuid = id_or_derived(client.id.as_deref(), of, &at, problems)?;
-            ids.check_id(id, index, ("clients", client.id.is_some()), &at, problems);
+            let id: Uuid = id_or_derived(client.id.as_deref(), of, &at, problems);
+            ids.check_id(id, index, ("clients", client.id.as_deref()), &at, problems);
             Some(ClientId(id))
         })
         .collect()

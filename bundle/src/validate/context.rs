@@ -7,7 +7,7 @@ use crate::document::TenantDocument;
 use crate::ids::{ClientId, EnvironmentName, RouteId, SecretId, SecretName, TenantId};
 use crate::model::Variable;
 use crate::names::nearest;
-use crate::problem::{At, Noun, Problems};
+use crate::problem::{At, DocPath, Noun, PathStep, Problems};
 use crate::secret::SecretValue;
 use uuid::Uuid;
 
@@ -217,22 +217,20 @@ pub(super) fn derived_tenant_id(slug: &str) -> TenantId {
 }
 
 /// The id a document gives, else one that follows from tenant, kind and name.
-/// Only an id that is none is a mistake.
 pub(super) fn id_or_derived(
     given: Option<&str>,
     (tenant, kind, name): (TenantId, &str, &str),
     at: &At<'_>,
     problems: &mut Problems,
-) -> Option<Uuid> {
-    let Some(text) = given else {
-        return Some(Uuid::new_v5(&tenant.0, format!("{kind}/{name}").as_bytes()));
-    };
-    let id = Uuid::try_parse(text).ok();
-    if id.is_none() {
+) -> Uuid {
+    if let Some(text) = given {
+        if let Ok(id) = Uuid::try_parse(text) {
+            return id;
+        }
         let remedy = "leave it out to have one derived from the name";
         problems.add(&at.key("id"), "is not a UUID", remedy);
     }
-    id
+    Uuid::new_v5(&tenant.0, format!("{kind}/{name}").as_bytes())
 }
 
 /// Names of one kind that were seen, and where.
@@ -256,8 +254,8 @@ impl Unique {
             self.seen.insert(name.to_owned(), index);
             return true;
         };
-        let message = format!("is the same as that of {section}[{first}]");
-        problems.add(at, message, "change one of them");
+        let other = place(section, *first);
+        problems.add_clash(at, "is the same as that of", other, "change one of them");
         false
     }
 
@@ -266,12 +264,12 @@ impl Unique {
         &mut self,
         id: Uuid,
         index: usize,
-        (section, is_given): (&str, bool),
+        (section, given): (&str, Option<&str>),
         at: &At<'_>,
         problems: &mut Problems,
     ) {
         let id = id.to_string();
-        if is_given {
+        if given.is_some_and(|text| Uuid::try_parse(text).is_ok()) {
             self.check(&id, index, section, &at.key("id"), problems);
         } else {
             self.seen.entry(id).or_insert(index);
@@ -281,6 +279,12 @@ impl Unique {
     pub(super) fn place_of(&self, name: &str) -> Option<usize> {
         self.seen.get(name).copied()
     }
+}
+
+/// An item of a list, as a path. The list may be below another field.
+pub(super) fn place(list: &str, index: usize) -> DocPath {
+    let keys = list.split('.').map(|key| PathStep::Key(key.to_owned()));
+    DocPath(keys.chain([PathStep::Index(index)]).collect())
 }
 
 /// A name in its type; a wrong one is told with its rule.

@@ -8,6 +8,7 @@ use crate::ids::HostName;
 use crate::model::MatchRule;
 use crate::problem::{At, Problems};
 
+use super::context::place;
 use super::target::is_path_byte;
 
 /// Every rule so far, and the route that has it: two routes with one rule
@@ -41,8 +42,8 @@ impl Rules {
         let (host, path_prefix) = (host?, path_prefix?);
         let rule = (host.clone(), path_prefix.clone());
         if let Some(other) = self.taken.insert(rule, route) {
-            let message = format!("the same host and prefix are matched by routes[{other}]");
-            problems.add(at, message, "keep one of the rules");
+            let message = "the same host and prefix are matched by";
+            problems.add_clash(at, message, place("routes", other), "keep one of the rules");
         }
         Some(MatchRule {
             host,

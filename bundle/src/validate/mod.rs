@@ -12,6 +12,7 @@ mod header;
 mod injection;
 mod limit;
 mod match_rule;
+mod own_listeners;
 mod process;
 mod route;
 mod secret;
@@ -28,9 +29,9 @@ use std::sync::Arc;
 use crate::secret::SecretValue;
 
 pub(crate) use defaults::fill_route_defaults;
+pub(crate) use own_listeners::own_listeners;
 pub(crate) use process::process;
 pub use target::is_reserved;
-pub(crate) use target::own_listeners;
 pub(crate) use tenant::tenant;
 
 /// Where a secret's value is, as the document says.

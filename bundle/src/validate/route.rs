@@ -9,7 +9,7 @@ use crate::ids::{EnvironmentName, HostName, RouteId, RouteName, RouteSlug, Tenan
 use crate::model::{Route, RouteEnvironment, Timeouts, Upstream};
 use crate::problem::{At, Problems};
 
-use super::context::{Names, Unique, id_or_derived, named};
+use super::context::{Names, Unique, id_or_derived, named, place};
 use super::injection::{self, Injections};
 use super::limit::rate_limit;
 use super::match_rule::Rules;
@@ -73,9 +73,9 @@ impl Identities {
             named::<RouteName>(name, &at, problems)?;
             self.names.check(name, index, "routes", &at, problems);
         }
-        let id = id_or_derived(route.id.as_deref(), (tenant, "route", handle), at, problems)?;
+        let id = id_or_derived(route.id.as_deref(), (tenant, "route", handle), at, problems);
         self.ids
-            .check_id(id, index, ("routes", route.id.is_some()), at, problems);
+            .check_id(id, index, ("routes", route.id.as_deref()), at, problems);
         Some(RouteId(id))
     }
 
@@ -85,12 +85,13 @@ impl Identities {
             let Some(name) = &route.name else { continue };
             let other = self.slugs.place_of(name).filter(|other| *other != index);
             if let Some(other) = other {
-                problems.add(
-                    &section.index(index).key("name"),
-                    format!(
-                        "is the slug of routes[{other}], which requests by this name would reach"
-                    ),
-                    "change one of them",
+                let remedy = "requests by this name would reach that route: change one of them";
+                let at = section.index(index);
+                problems.add_clash(
+                    &at.key("name"),
+                    "is the slug of",
+                    place("routes", other),
+                    remedy,
                 );
             }
         }
@@ -384,11 +385,8 @@ fn allowed_methods(merged: &Merged<'_>, problems: &mut Problems) -> Option<Vec<M
     let at = list.at.key("allowed_methods");
     let mut methods: Vec<Method> = Vec::new();
     for (index, text) in list.value.iter().enumerate() {
-        if let Some(method) = header::method(text, &at.index(index), problems) {
-            if !methods.contains(&method) {
-                methods.push(method);
-            }
-        }
+        let method = header::method(text, &at.index(index), problems);
+        methods.extend(method.filter(|method| !methods.contains(method)));
     }
     Some(methods)
 }

@@ -37,7 +37,7 @@ pub(super) fn secrets(
         seen_ids.check_id(
             declared.id.0,
             index,
-            ("secrets", document.id.is_some()),
+            ("secrets", document.id.as_deref()),
             &at,
             problems,
         );
@@ -79,7 +79,7 @@ fn secret(
     }
     let sourced = placed.into_iter().map(|placed| placed.environment);
     Some(DeclaredSecret {
-        id: SecretId(id?),
+        id: SecretId(id),
         name: name?,
         optional: document.optional,
         values,

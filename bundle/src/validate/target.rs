@@ -4,11 +4,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::document::TenantDocument;
 use crate::ids::HostName;
 use crate::model::{Scheme, Target, TargetHost};
 use crate::problem::{At, Problems};
-use crate::settings::Settings;
 
 use super::match_rule::climbs;
 
@@ -26,7 +24,7 @@ type Refused = (&'static str, &'static str);
 
 const EXAMPLE: &str = "write http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
 
-fn parse(text: &str) -> Result<Target, Refused> {
+pub(super) fn parse(text: &str) -> Result<Target, Refused> {
     let (scheme, rest) = text.split_once("://").ok_or(("is not a URL", EXAMPLE))?;
     let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
         "http" => (Scheme::Http, 80),
@@ -174,65 +172,6 @@ pub(super) fn check_reserved(target: &Target, allowed: bool, at: &At<'_>, proble
             at,
             "is a link-local or otherwise reserved address",
             "metadata services live there; allow_reserved_target: true permits it",
-        );
-    }
-}
-
-/// A target that is a listener of this gateway would send requests in a circle.
-pub(crate) fn own_listeners(tenant: &TenantDocument, settings: &Settings, problems: &mut Problems) {
-    let routes = At::ROOT.key("routes");
-    for (index, route) in tenant.routes.iter().enumerate() {
-        let at = routes.index(index);
-        let base_allows = route.settings.allow_reserved_target == Some(true);
-        own_listener(
-            &route.settings.target_base_url,
-            base_allows,
-            &at,
-            settings,
-            problems,
-        );
-        let environments = at.key("environments");
-        for (name, settings_there) in &route.environments {
-            let Some(there) = settings_there else {
-                continue;
-            };
-            let allowed = there.allow_reserved_target.unwrap_or(base_allows);
-            let at = environments.key(name);
-            own_listener(&there.target_base_url, allowed, &at, settings, problems);
-        }
-    }
-}
-
-fn own_listener(
-    url: &Option<String>,
-    allowed: bool,
-    at: &At<'_>,
-    settings: &Settings,
-    problems: &mut Problems,
-) {
-    let Some(target) = url.as_deref().and_then(|url| parse(url.trim()).ok()) else {
-        return;
-    };
-    let ours = settings.listeners.iter().map(|listener| listener.address);
-    let admin = settings.admin.iter().map(|admin| admin.address);
-    let reaches = |listener: std::net::SocketAddr| {
-        let same_host = match &target.host {
-            TargetHost::Address(address) => {
-                *address == listener.ip()
-                    || (listener.ip().is_unspecified() && address.is_loopback())
-            }
-            TargetHost::Name(name) => {
-                name.as_str() == "localhost"
-                    && (listener.ip().is_loopback() || listener.ip().is_unspecified())
-            }
-        };
-        same_host && target.port == listener.port()
-    };
-    if !allowed && ours.chain(admin).any(reaches) {
-        problems.add(
-            &at.key("target_base_url"),
-            "is a listener of this gateway",
-            "name the upstream; allow_reserved_target: true permits it",
         );
     }
 }

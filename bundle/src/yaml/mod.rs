@@ -298,6 +298,7 @@ impl Builder {
             line: Some(line),
             message: message.to_owned(),
             remedy: Some(remedy.to_owned()).filter(|text| !text.is_empty()),
+            other: None,
             follows_from: None,
         });
     }

@@ -1,3 +1,5 @@
+//! What is shared, what is not, and how limits are named.
+
 use std::sync::Arc;
 
 use http::Method;

@@ -1,8 +1,8 @@
 //! An HTTP/1 head as it came from the socket, before any parser has repaired
 //! it (RFC 9112 sections 2 to 6). One pass, nothing allocated.
 
-use super::syntax::{self, TOKEN, is_all};
-use super::{HeadBudget, SINGLE, SINGLES};
+use super::syntax::{self, TOKEN, is_one};
+use super::{HeadBudget, SINGLES};
 use crate::refusal::{Malformation, Refusal};
 
 const INVALID: Refusal = Refusal::Malformed(Malformation::InvalidHead);
@@ -79,13 +79,17 @@ impl<'h> RequestLine<'h> {
 /// A folded line begins with a blank, and so has no valid name (RFC 9112
 /// section 5.2); nor has one with a blank before the colon (section 5.1).
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    let colon = memchr::memchr(b':', line).ok_or(INVALID)?;
-    let (name, value) = line.split_at(colon);
-    let value = value.strip_prefix(b":").unwrap_or_default();
-    if name.is_empty() || !is_all(&TOKEN, name) || has_control(value) {
-        return Err(INVALID);
+    let end = line.iter().position(|byte| !is_one(&TOKEN, *byte));
+    let (name, value) = end
+        .and_then(|end| line.split_at_checked(end))
+        .ok_or(INVALID)?;
+    match value.split_first() {
+        Some((b':', value)) if !name.is_empty() && !has_control(value) => {
+            // Nothing but SP and HTAB is left of what this cuts.
+            Ok((name, value.trim_ascii()))
+        }
+        Some(_) | None => Err(INVALID),
     }
-    Ok((name, trimmed(value)))
 }
 
 /// Without early return, so that the compiler can look at many bytes at once.
@@ -95,10 +99,26 @@ fn has_control(value: &[u8]) -> bool {
     })
 }
 
-fn trimmed(value: &[u8]) -> &[u8] {
-    // Nothing but SP and HTAB is left of what `trim_ascii` cuts.
-    value.trim_ascii()
+/// How a header that a decision depends on is looked at.
+#[derive(Clone, Copy)]
+enum Single {
+    Host,
+    Length,
+    Coding,
+    /// Its value is judged later, by whoever uses it.
+    Named,
 }
+
+/// The list of [`super::SINGLE`], at hand for comparing bytes.
+const KNOWN: [(&[u8], Single); SINGLES] = [
+    (b"host", Single::Host),
+    (b"content-length", Single::Length),
+    (b"transfer-encoding", Single::Coding),
+    (b"x-knoxcall-route", Single::Named),
+    (b"x-knoxcall-key", Single::Named),
+    (b"x-knoxcall-environment", Single::Named),
+    (b"cf-connecting-ip", Single::Named),
+];
 
 /// What has been seen of the headers that a decision depends on.
 #[derive(Default)]
@@ -111,37 +131,36 @@ struct Seen<'h> {
 
 impl<'h> Seen<'h> {
     fn note(&mut self, name: &[u8], value: &'h [u8]) -> Result<(), Refusal> {
-        let known = SINGLE.iter().zip(&mut self.copies).find(|(single, _)| {
-            let single = single.as_str().as_bytes();
-            single.len() == name.len() && single.eq_ignore_ascii_case(name)
-        });
-        let Some((single, copy)) = known else {
+        let known = KNOWN
+            .iter()
+            .zip(&mut self.copies)
+            .find(|((known, _), _)| known.len() == name.len() && known.eq_ignore_ascii_case(name));
+        let Some(((_, single), copy)) = known else {
             return Ok(());
         };
         let is_second = std::mem::replace(copy, true);
-        match single.as_str() {
-            "host" => self.host = Some(value),
-            "content-length" if is_second => {
-                return Err(Refusal::Malformed(Malformation::AmbiguousLength));
+        match single {
+            Single::Length if is_second => Err(Refusal::Malformed(Malformation::AmbiguousLength)),
+            Single::Coding if is_second || !value.eq_ignore_ascii_case(b"chunked") => Err(
+                Refusal::Malformed(Malformation::UnsupportedTransferEncoding),
+            ),
+            Single::Host | Single::Named if is_second => {
+                Err(Refusal::Malformed(Malformation::DuplicateHeader))
             }
-            "content-length" => {
-                syntax::check_length(value)?;
+            Single::Host => {
+                self.host = Some(value);
+                Ok(())
+            }
+            Single::Length => {
                 self.has_length = true;
+                syntax::check_length(value)
             }
-            "transfer-encoding" => {
-                if is_second || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(Refusal::Malformed(
-                        Malformation::UnsupportedTransferEncoding,
-                    ));
-                }
+            Single::Coding => {
                 self.has_coding = true;
+                Ok(())
             }
-            _ours => {}
+            Single::Named => Ok(()),
         }
-        if is_second {
-            return Err(Refusal::Malformed(Malformation::DuplicateHeader));
-        }
-        Ok(())
     }
 }
 
@@ -179,6 +198,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::hygiene::SINGLE;
+
+    #[test]
+    fn knows_the_same_headers_as_the_check_of_a_parsed_head() {
+        let names = SINGLE.each_ref().map(|name| name.as_str().as_bytes());
+        assert_eq!(KNOWN.map(|(name, _)| name), names);
+    }
 
     fn check(head: impl AsRef<[u8]>) -> Result<(), Refusal> {
         check_raw(head.as_ref(), &HeadBudget::default())

@@ -5,20 +5,20 @@ use crate::refusal::{Malformation, Refusal};
 type Class = [bool; 256];
 
 /// `tchar` of RFC 9110 section 5.6.2.
-pub(super) const TOKEN: Class = class(b"!#$%&'*+-.^_`|~");
+pub(super) static TOKEN: Class = class(b"!#$%&'*+-.^_`|~");
 
 /// Of a path: `pchar` and slashes, RFC 3986 section 3.3.
-const PATH: Class = class(b"-._~!$&'()*+,;=:@/%");
+static PATH: Class = class(b"-._~!$&'()*+,;=:@/%");
 
 /// Of a query: RFC 3986 section 3.4, and brackets, which RFC 3986 keeps out
 /// of queries and browsers send in them all the same.
-const QUERY: Class = class(b"-._~!$&'()*+,;=:@/%?[]");
+static QUERY: Class = class(b"-._~!$&'()*+,;=:@/%?[]");
 
 /// Of a host that is not a bracketed address. Not all of `reg-name`: escapes
 /// and sub-delimiters stand in no DNS name, and parsers disagree on them.
-const HOST: Class = class(b"-._");
+static HOST: Class = class(b"-._");
 
-const BRACKETED: Class = class(b":.");
+static BRACKETED: Class = class(b":.");
 
 /// Letters and digits, and these.
 #[expect(
@@ -41,11 +41,11 @@ const fn class(others: &[u8]) -> Class {
 }
 
 pub(super) fn is_all(class: &Class, text: &[u8]) -> bool {
-    text.iter().all(|byte| {
-        class
-            .get(usize::from(*byte))
-            .is_some_and(|allowed| *allowed)
-    })
+    text.iter().all(|byte| is_one(class, *byte))
+}
+
+pub(super) fn is_one(class: &Class, byte: u8) -> bool {
+    class.get(usize::from(byte)).is_some_and(|allowed| *allowed)
 }
 
 pub(super) fn check_method(method: &[u8]) -> Result<(), Refusal> {
@@ -86,6 +86,9 @@ pub fn origin_form(target: &[u8]) -> &[u8] {
 }
 
 fn split_authority(target: &[u8]) -> (Option<&[u8]>, &[u8]) {
+    if target.starts_with(b"/") {
+        return (None, target);
+    }
     let scheme = [b"http://".as_slice(), b"https://"]
         .into_iter()
         .find(|scheme| {

@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use knoxcall_bundle::UnixSeconds;
 use knoxcall_bundle::template::LiquidTemplate;
-use liquid_core::model::{
-    DisplayCow, KStringCow, Object, ObjectView, State, Value, ValueView,
-};
+use liquid_core::model::{DisplayCow, KStringCow, Object, ObjectView, State, Value, ValueView};
 use uuid::fmt::Hyphenated;
 use zeroize::Zeroizing;
 

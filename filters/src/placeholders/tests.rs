@@ -12,7 +12,10 @@ const NASTY: &str = "a\"b\\c&d<e>'f g";
 /// Two secrets, of which routes allow the first.
 fn tenant(value: &str) -> Tenant {
     let mut tenant = tenant_with(sample::environment("production"));
-    tenant.secrets = vec![secret(1, "allowed", value), secret(2, "forbidden", "hidden")];
+    tenant.secrets = vec![
+        secret(1, "allowed", value),
+        secret(2, "forbidden", "hidden"),
+    ];
     tenant.variables.push(Variable {
         key: sample::name("region"),
         values: [(sample::name("production"), "eu".into())].into(),
@@ -33,7 +36,9 @@ fn sent_from(tenant: &Tenant, kind: &str, body: &str) -> Result<Option<String>, 
     let allowed = [tenant.secrets[0].id];
     let production = sample::name("production");
     let injector = Injector::compile(tenant, &tenant.routes[0], &production, &[], None, &allowed);
-    let request = Request::get("/").by(Method::POST).header("content-type", kind);
+    let request = Request::get("/")
+        .by(Method::POST)
+        .header("content-type", kind);
     let values = RequestValues {
         client: None,
         now: NOW,
@@ -61,7 +66,10 @@ fn fills_in_an_allowed_secret_by_name_and_by_id() {
         "{{secret: allowed}}".to_owned(),
         format!("{{{{secret_id:{id}}}}}"),
     ] {
-        assert_eq!(changed("text/plain", &format!("<{placeholder}>")), format!("<{NASTY}>"));
+        assert_eq!(
+            changed("text/plain", &format!("<{placeholder}>")),
+            format!("<{NASTY}>")
+        );
     }
 }
 
@@ -90,9 +98,17 @@ fn refuses_what_is_not_allowed_whether_or_not_it_exists() {
         "{{var:unknown}}".to_owned(),
         "{{secret:allowed}} {{secret:forbidden}}".to_owned(),
     ] {
-        for kind in ["application/json", "text/plain", "application/x-www-form-urlencoded"] {
+        for kind in [
+            "application/json",
+            "text/plain",
+            "application/x-www-form-urlencoded",
+        ] {
             let answer = sent(kind, &format!("\"{placeholder}\""));
-            assert_eq!(answer, Err(Refusal::SecretNotAllowed), "{placeholder} in {kind}");
+            assert_eq!(
+                answer,
+                Err(Refusal::SecretNotAllowed),
+                "{placeholder} in {kind}"
+            );
         }
     }
 }
@@ -100,17 +116,34 @@ fn refuses_what_is_not_allowed_whether_or_not_it_exists() {
 #[test]
 fn refuses_a_secret_without_a_value_here() {
     let mut absent = tenant("");
-    assert_eq!(sent_from(&absent, "text/plain", "{{secret:allowed}}"), Err(Refusal::SecretUnavailable));
+    assert_eq!(
+        sent_from(&absent, "text/plain", "{{secret:allowed}}"),
+        Err(Refusal::SecretUnavailable)
+    );
     absent.secrets[0].values.clear();
-    assert_eq!(sent_from(&absent, "text/plain", "{{secret:allowed}}"), Err(Refusal::SecretUnavailable));
+    assert_eq!(
+        sent_from(&absent, "text/plain", "{{secret:allowed}}"),
+        Err(Refusal::SecretUnavailable)
+    );
 }
 
 #[test]
 fn leaves_all_other_braces_alone() {
     for body in [
-        "", "{{", "}}", "{{}}", "{{secret", "{{secret:allowed", "{{secret:allowed}", "{secret:allowed}",
-        "{{allowed}}", "{{client.id}}", "{% if true %}x{% endif %}", "{{ 'a' | upcase }}",
-        "{\"a\":{\"b\":{}}}", "{{secret:allowed\n{{ }",
+        "",
+        "{{",
+        "}}",
+        "{{}}",
+        "{{secret",
+        "{{secret:allowed",
+        "{{secret:allowed}",
+        "{secret:allowed}",
+        "{{allowed}}",
+        "{{client.id}}",
+        "{% if true %}x{% endif %}",
+        "{{ 'a' | upcase }}",
+        "{\"a\":{\"b\":{}}}",
+        "{{secret:allowed\n{{ }",
     ] {
         assert_eq!(sent("application/json", body), Ok(None), "{body:?}");
     }
@@ -119,10 +152,14 @@ fn leaves_all_other_braces_alone() {
 #[test]
 fn never_reads_a_value_again() {
     let whole = tenant("{{secret:forbidden}}{{var:region}}");
-    let sent = sent_from(&whole, "text/plain", "{{secret:allowed}}").unwrap().unwrap();
+    let sent = sent_from(&whole, "text/plain", "{{secret:allowed}}")
+        .unwrap()
+        .unwrap();
     assert_eq!(sent, "{{secret:forbidden}}{{var:region}}");
     let half = tenant("{{secret:");
-    let sent = sent_from(&half, "text/plain", "{{secret:allowed}}forbidden}}").unwrap().unwrap();
+    let sent = sent_from(&half, "text/plain", "{{secret:allowed}}forbidden}}")
+        .unwrap()
+        .unwrap();
     assert_eq!(sent, "{{secret:forbidden}}");
 }
 
@@ -131,12 +168,25 @@ fn writes_values_by_the_rules_of_the_body() {
     for (kind, expected) in [
         ("application/json", r#"a\"b\\c&d<e>'f g"#),
         ("application/vnd.api+json", r#"a\"b\\c&d<e>'f g"#),
-        ("application/x-www-form-urlencoded", "a%22b%5Cc%26d%3Ce%3E%27f%20g"),
-        ("application/soap+xml", "a&quot;b\\c&amp;d&lt;e&gt;&apos;f g"),
-        ("text/xml; charset=utf-8", "a&quot;b\\c&amp;d&lt;e&gt;&apos;f g"),
+        (
+            "application/x-www-form-urlencoded",
+            "a%22b%5Cc%26d%3Ce%3E%27f%20g",
+        ),
+        (
+            "application/soap+xml",
+            "a&quot;b\\c&amp;d&lt;e&gt;&apos;f g",
+        ),
+        (
+            "text/xml; charset=utf-8",
+            "a&quot;b\\c&amp;d&lt;e&gt;&apos;f g",
+        ),
         ("text/plain", NASTY),
     ] {
-        assert_eq!(changed(kind, "={{secret:allowed}};"), format!("={expected};"), "{kind}");
+        assert_eq!(
+            changed(kind, "={{secret:allowed}};"),
+            format!("={expected};"),
+            "{kind}"
+        );
     }
 }
 
@@ -151,7 +201,10 @@ fn finds_what_a_form_has_encoded() {
     ] {
         assert_eq!(changed(form, body), "a=eu&b=1", "{body}");
     }
-    assert_eq!(sent(form, "a=%7B%7Bsecret%3Aforbidden%7D%7D"), Err(Refusal::SecretNotAllowed));
+    assert_eq!(
+        sent(form, "a=%7B%7Bsecret%3Aforbidden%7D%7D"),
+        Err(Refusal::SecretNotAllowed)
+    );
     assert_eq!(sent(form, "a=%7B%7Bvar%3Aregion%7D"), Ok(None));
     assert_eq!(sent("text/plain", "a=%7B%7Bvar%3Aregion%7D%7D"), Ok(None));
 }
@@ -160,7 +213,11 @@ fn finds_what_a_form_has_encoded() {
 fn refuses_a_line_break_where_the_rules_are_not_known() {
     for value in ["a\r\nb", "a\nb", "a\rb", "a\0b"] {
         let tenant = tenant(value);
-        let raw = sent_from(&tenant, "multipart/form-data; boundary=x", "{{secret:allowed}}");
+        let raw = sent_from(
+            &tenant,
+            "multipart/form-data; boundary=x",
+            "{{secret:allowed}}",
+        );
         assert_eq!(raw, Err(Refusal::SecretUnavailable), "{value:?}");
         assert!(sent_from(&tenant, "application/json", "{{secret:allowed}}").is_ok());
     }
@@ -172,9 +229,17 @@ fn leaves_compressed_bodies_alone() {
     let production = sample::name("production");
     let allowed = [tenant.secrets[0].id];
     let injector = Injector::compile(&tenant, &tenant.routes[0], &production, &[], None, &allowed);
-    let request = Request::get("/").by(Method::POST).header("content-encoding", "gzip");
-    let values = RequestValues { client: None, now: NOW, request_id: "" };
-    let new = injector.body(&request.head(), b"{{secret:forbidden}}", &values).unwrap();
+    let request = Request::get("/")
+        .by(Method::POST)
+        .header("content-encoding", "gzip");
+    let values = RequestValues {
+        client: None,
+        now: NOW,
+        request_id: "",
+    };
+    let new = injector
+        .body(&request.head(), b"{{secret:forbidden}}", &values)
+        .unwrap();
     assert!(new.is_none());
 }
 
@@ -182,9 +247,18 @@ fn leaves_compressed_bodies_alone() {
 fn refuses_a_body_that_would_grow_out_of_bounds() {
     let tenant = tenant(&"v".repeat(64 * 1024));
     let body = "{{secret:allowed}}".repeat(1000);
-    assert_eq!(sent_from(&tenant, "text/plain", &body), Err(Refusal::BodyTooLarge));
+    assert_eq!(
+        sent_from(&tenant, "text/plain", &body),
+        Err(Refusal::BodyTooLarge)
+    );
     let few = "{{secret:allowed}}".repeat(10);
-    assert_eq!(sent_from(&tenant, "text/plain", &few).unwrap().unwrap().len(), 640 * 1024);
+    assert_eq!(
+        sent_from(&tenant, "text/plain", &few)
+            .unwrap()
+            .unwrap()
+            .len(),
+        640 * 1024
+    );
 }
 
 #[test]
@@ -196,12 +270,27 @@ fn merges_into_what_was_filled_in() {
     )]);
     let production = sample::name("production");
     let allowed = [tenant.secrets[0].id];
-    let injector =
-        Injector::compile(&tenant, &tenant.routes[0], &production, &[], Some(&ours), &allowed);
-    let request = Request::get("/").by(Method::POST).header("content-type", "application/json");
-    let values = RequestValues { client: None, now: NOW, request_id: "" };
+    let injector = Injector::compile(
+        &tenant,
+        &tenant.routes[0],
+        &production,
+        &[],
+        Some(&ours),
+        &allowed,
+    );
+    let request = Request::get("/")
+        .by(Method::POST)
+        .header("content-type", "application/json");
+    let values = RequestValues {
+        client: None,
+        now: NOW,
+        request_id: "",
+    };
     let body = br#"{"a":"{{secret:allowed}}"}"#;
-    let new = injector.body(&request.head(), body, &values).unwrap().unwrap();
+    let new = injector
+        .body(&request.head(), body, &values)
+        .unwrap()
+        .unwrap();
     assert_eq!(new.content, r#"{"a":"{{var:region}}\"}","own":true}"#);
     assert_eq!(new.secrets.len(), 1);
 }

@@ -15,8 +15,14 @@ fn planned(environment: RouteEnvironment, request: &Request) -> Result<Plan, Ref
     planned_with(environment, request, BodyState::Streamed)
 }
 
-fn planned_with(environment: RouteEnvironment, request: &Request, body: BodyState) -> Result<Plan, Refusal> {
-    admitted(tenant_with(environment), request, |admitted, head| plan(admitted, head, body, &FACTS))
+fn planned_with(
+    environment: RouteEnvironment,
+    request: &Request,
+    body: BodyState,
+) -> Result<Plan, Refusal> {
+    admitted(tenant_with(environment), request, |admitted, head| {
+        plan(admitted, head, body, &FACTS)
+    })
 }
 
 fn plain() -> RouteEnvironment {
@@ -93,7 +99,11 @@ fn names_no_address_where_a_trusted_proxy_named_none() {
         plan(&behind, head, BodyState::Streamed, &FACTS).unwrap()
     });
     assert_eq!(set(&plan, "x-forwarded-for"), None);
-    assert_eq!(set(&plan, "x-forwarded-proto"), Some("https"), "of the proxy's own side");
+    assert_eq!(
+        set(&plan, "x-forwarded-proto"),
+        Some("https"),
+        "of the proxy's own side"
+    );
 }
 
 #[test]
@@ -128,10 +138,16 @@ fn addresses_the_upstream_by_its_own_name() {
 
 #[test]
 fn sets_what_the_route_injects_and_names_its_secrets() {
-    let headers = [("authorization", "Bearer {{secret:token}}"), ("x-request", "{{request_id}}")];
+    let headers = [
+        ("authorization", "Bearer {{secret:token}}"),
+        ("x-request", "{{request_id}}"),
+    ];
     let request = request("/").header("authorization", "Basic theirs");
     let plan = planned(injecting(&headers), &request).unwrap();
-    assert_eq!(set(&plan, "authorization"), Some(format!("Bearer {TOKEN}").as_str()));
+    assert_eq!(
+        set(&plan, "authorization"),
+        Some(format!("Bearer {TOKEN}").as_str())
+    );
     assert_eq!(set(&plan, "x-request"), Some(ID));
     assert!(removes(&plan, "authorization"));
     assert_eq!(plan.secrets_used.len(), 1);
@@ -150,28 +166,46 @@ fn refuses_rather_than_send_an_empty_credential() {
 
 #[test]
 fn an_injected_header_replaces_neither_host_nor_request_id() {
-    let headers = [("x-request-id", "fixed"), ("host", "elsewhere.test"), ("x-forwarded-for", "10.0.0.1")];
+    let headers = [
+        ("x-request-id", "fixed"),
+        ("host", "elsewhere.test"),
+        ("x-forwarded-for", "10.0.0.1"),
+    ];
     let plan = planned(injecting(&headers), &request("/")).unwrap();
     assert_eq!(set(&plan, "x-request-id"), Some(ID));
     assert_eq!(set(&plan, "host"), Some("upstream.test"));
-    assert_eq!(set(&plan, "x-forwarded-for"), Some("10.0.0.1"), "the operator may");
+    assert_eq!(
+        set(&plan, "x-forwarded-for"),
+        Some("10.0.0.1"),
+        "the operator may"
+    );
 }
 
 #[test]
 fn a_secret_is_not_shown_in_debug_output() {
-    let plan = planned(injecting(&[("x-key", "{{secret:token}}"), ("x-b", "{{timestamp}}{{secret:token}}")]), &request("/"));
+    let plan = planned(
+        injecting(&[
+            ("x-key", "{{secret:token}}"),
+            ("x-b", "{{timestamp}}{{secret:token}}"),
+        ]),
+        &request("/"),
+    );
     let shown = format!("{plan:?}");
     assert!(!shown.contains(TOKEN), "{shown}");
 }
 
 #[test]
 fn keeps_a_websocket_handshake_and_no_other_upgrade() {
-    let websocket = request("/").header("connection", "keep-alive, X-Debug, Upgrade").header("upgrade", "websocket");
+    let websocket = request("/")
+        .header("connection", "keep-alive, X-Debug, Upgrade")
+        .header("upgrade", "websocket");
     let kept = planned(plain(), &websocket).unwrap();
     assert!(kept.websocket);
     assert_eq!(set(&kept, "connection"), Some("Upgrade"));
     assert_eq!(set(&kept, "upgrade"), Some("websocket"));
-    let h2c = request("/").header("connection", "upgrade").header("upgrade", "h2c");
+    let h2c = request("/")
+        .header("connection", "upgrade")
+        .header("upgrade", "h2c");
     let dropped = planned(plain(), &h2c).unwrap();
     assert!(!dropped.websocket && removes(&dropped, "upgrade") && removes(&dropped, "connection"));
     assert_eq!(set(&dropped, "upgrade"), None);
@@ -179,7 +213,9 @@ fn keeps_a_websocket_handshake_and_no_other_upgrade() {
 
 #[test]
 fn a_streamed_body_keeps_its_framing() {
-    let request = request("/").by(Method::POST).header("transfer-encoding", "chunked");
+    let request = request("/")
+        .by(Method::POST)
+        .header("transfer-encoding", "chunked");
     let plan = planned(plain(), &request).unwrap();
     assert!(!removes(&plan, "transfer-encoding"));
     assert_eq!(set(&plan, "content-length"), None);
@@ -189,7 +225,10 @@ fn a_streamed_body_keeps_its_framing() {
 fn a_body_that_was_read_is_sent_by_its_length() {
     for framing in [("transfer-encoding", "chunked"), ("content-length", "7")] {
         let request = request("/").by(Method::POST).header(framing.0, framing.1);
-        let whole = BodyState::Whole { length: 12, changed: true };
+        let whole = BodyState::Whole {
+            length: 12,
+            changed: true,
+        };
         let plan = planned_with(plain(), &request, whole).unwrap();
         assert!(removes(&plan, "transfer-encoding"));
         assert_eq!(set(&plan, "content-length"), Some("12"));
@@ -198,7 +237,10 @@ fn a_body_that_was_read_is_sent_by_its_length() {
 
 #[test]
 fn a_request_without_body_gets_no_length() {
-    let whole = BodyState::Whole { length: 0, changed: false };
+    let whole = BodyState::Whole {
+        length: 0,
+        changed: false,
+    };
     let plan = planned_with(plain(), &request("/"), whole).unwrap();
     assert_eq!(set(&plan, "content-length"), None);
 }
@@ -225,8 +267,13 @@ fn a_body_made_of_the_template_alone_is_called_json() {
 
 #[test]
 fn the_clients_own_content_type_stays() {
-    let request = request("/").by(Method::POST).header("content-type", "application/vnd.api+json");
-    let whole = BodyState::Whole { length: 12, changed: true };
+    let request = request("/")
+        .by(Method::POST)
+        .header("content-type", "application/vnd.api+json");
+    let whole = BodyState::Whole {
+        length: 12,
+        changed: true,
+    };
     let plan = planned_with(merging(), &request, whole).unwrap();
     assert_eq!(set(&plan, "content-type"), None);
 }
@@ -234,7 +281,9 @@ fn the_clients_own_content_type_stays() {
 #[test]
 fn a_body_is_read_only_where_somebody_must_see_it() {
     let need = |environment: RouteEnvironment, method: Method| {
-        admitted(tenant_with(environment), &request("/"), |admitted, _| body_need(admitted, &method))
+        admitted(tenant_with(environment), &request("/"), |admitted, _| {
+            body_need(admitted, &method)
+        })
     };
     let signed = || RouteEnvironment {
         signature: Some(sample::signature(knoxcall_bundle::SignatureVersion::V1)),
@@ -245,7 +294,10 @@ fn a_body_is_read_only_where_somebody_must_see_it() {
         ..plain()
     };
     assert_eq!(need(plain(), Method::POST), BodyNeed::Stream);
-    assert_eq!(need(injecting(&[("x-a", "{{secret:token}}")]), Method::POST), BodyNeed::Stream);
+    assert_eq!(
+        need(injecting(&[("x-a", "{{secret:token}}")]), Method::POST),
+        BodyNeed::Stream
+    );
     for method in [Method::POST, Method::PUT, Method::PATCH] {
         assert_eq!(need(merging(), method.clone()), BodyNeed::Whole);
         assert_eq!(need(filled(), method), BodyNeed::Whole);

@@ -15,7 +15,11 @@ fn signed_route(version: SignatureVersion) -> RouteEnvironment {
     }
 }
 
-fn message<'a>(request: &'a Request, body: &'a [u8], environment: &'a EnvironmentName) -> Message<'a> {
+fn message<'a>(
+    request: &'a Request,
+    body: &'a [u8],
+    environment: &'a EnvironmentName,
+) -> Message<'a> {
     let v2 = request.headers.contains_key("x-nonce");
     Message {
         timestamp: request.headers["x-timestamp"].as_bytes(),
@@ -44,8 +48,14 @@ fn signed(version: SignatureVersion, at: u64, body: &[u8], secret: &str) -> Requ
     request.header("x-signature", std::str::from_utf8(&code).unwrap())
 }
 
-fn judge_for(tenant: Tenant, request: &Request, body: &[u8]) -> Result<Option<ReplayClaim>, Refusal> {
-    admitted(tenant, request, |admitted, head| verify(admitted, head, body, NOW))
+fn judge_for(
+    tenant: Tenant,
+    request: &Request,
+    body: &[u8],
+) -> Result<Option<ReplayClaim>, Refusal> {
+    admitted(tenant, request, |admitted, head| {
+        verify(admitted, head, body, NOW)
+    })
 }
 
 fn judge(
@@ -88,9 +98,18 @@ fn signs_as_documented() {
         ..post
     };
     for (message, code) in [
-        (vector("/orders?limit=2", "GET", ""), "762b3f404dcab320589aa6fe83abf8ab5c600946b126c8f9ace74f16fc751339"),
-        (post, "0f92abe219fe8b3e59480ab346cf011ead00ab9c65aeca9a89142d4f7df4eecc"),
-        (v2, "cacfa392fdca406deadab360245dd1a560b8642755d3c2e001ef834bfaf0c368"),
+        (
+            vector("/orders?limit=2", "GET", ""),
+            "762b3f404dcab320589aa6fe83abf8ab5c600946b126c8f9ace74f16fc751339",
+        ),
+        (
+            post,
+            "0f92abe219fe8b3e59480ab346cf011ead00ab9c65aeca9a89142d4f7df4eecc",
+        ),
+        (
+            v2,
+            "cacfa392fdca406deadab360245dd1a560b8642755d3c2e001ef834bfaf0c368",
+        ),
     ] {
         let ours = hex(&message.code(b"a-signing-secret"));
         assert_eq!(std::str::from_utf8(&ours).unwrap(), code);
@@ -121,7 +140,8 @@ fn the_headers_it_makes_are_the_ones_it_accepts() {
         let rule = sample::signature(version);
         let unsigned = signed(version, NOW.0, b"body", SIGNING_SECRET);
         let production = sample::name("production");
-        let headers = message(&unsigned, b"body", &production).sign(&rule, SIGNING_SECRET.as_bytes());
+        let headers =
+            message(&unsigned, b"body", &production).sign(&rule, SIGNING_SECRET.as_bytes());
         let mut request = unsigned.clone();
         for (name, value) in headers {
             request.headers.insert(name, value);
@@ -135,11 +155,19 @@ fn takes_the_code_in_either_case_and_with_its_version() {
     for version in VERSIONS {
         let request = signed(version, NOW.0, b"", SIGNING_SECRET);
         let code = request.headers["x-signature"].to_str().unwrap().to_owned();
-        let prefix = if version == SignatureVersion::V1 { "v1=" } else { "v2=" };
+        let prefix = if version == SignatureVersion::V1 {
+            "v1="
+        } else {
+            "v2="
+        };
         let plain = judge(version, &request, b"");
         for text in [code.to_uppercase(), format!("{prefix}{code}")] {
             let other = replaced(request.clone(), "x-signature", &text);
-            assert_eq!(judge(version, &other, b""), plain, "one and the same claim: {text}");
+            assert_eq!(
+                judge(version, &other, b""),
+                plain,
+                "one and the same claim: {text}"
+            );
         }
     }
 }
@@ -149,7 +177,10 @@ fn refuses_the_prefix_of_another_version() {
     let request = signed(SignatureVersion::V1, NOW.0, b"", SIGNING_SECRET);
     let code = request.headers["x-signature"].to_str().unwrap().to_owned();
     let other = replaced(request, "x-signature", &format!("v2={code}"));
-    assert_eq!(judge(SignatureVersion::V1, &other, b""), Err(Refusal::SignatureInvalid));
+    assert_eq!(
+        judge(SignatureVersion::V1, &other, b""),
+        Err(Refusal::SignatureInvalid)
+    );
 }
 
 #[test]
@@ -167,7 +198,10 @@ fn accepts_either_of_two_secrets() {
 fn refuses_a_secret_that_is_not_the_clients() {
     for version in VERSIONS {
         let request = signed(version, NOW.0, b"", "another-secret");
-        assert_eq!(judge(version, &request, b""), Err(Refusal::SignatureInvalid));
+        assert_eq!(
+            judge(version, &request, b""),
+            Err(Refusal::SignatureInvalid)
+        );
     }
 }
 
@@ -179,7 +213,10 @@ fn refuses_a_caller_without_client_or_secret() {
     let mut without_secret = tenant_with(signed_route(SignatureVersion::V1));
     without_secret.clients[0].signing_secrets.clear();
     for tenant in [unassigned, without_secret] {
-        assert_eq!(judge_for(tenant, &request, b""), Err(Refusal::SignatureInvalid));
+        assert_eq!(
+            judge_for(tenant, &request, b""),
+            Err(Refusal::SignatureInvalid)
+        );
     }
 }
 
@@ -228,7 +265,15 @@ fn the_tolerance_holds_both_ways_and_to_the_second() {
 
 #[test]
 fn refuses_a_timestamp_that_is_not_plain_digits() {
-    for text in ["+1800000000", "-1", "1800000000.0", " 1800000000x", "0x6b49d200", "1e9", "1800000000000"] {
+    for text in [
+        "+1800000000",
+        "-1",
+        "1800000000.0",
+        " 1800000000x",
+        "0x6b49d200",
+        "1e9",
+        "1800000000000",
+    ] {
         let request = signed(SignatureVersion::V1, NOW.0, b"", SIGNING_SECRET);
         let request = replaced(request, "x-timestamp", text);
         let answer = judge(SignatureVersion::V1, &request, b"");
@@ -247,7 +292,11 @@ fn refuses_a_code_of_another_form() {
         format!("{code},{code}"),
         "v1=".to_owned(),
     ] {
-        let answer = judge(SignatureVersion::V1, &replaced(good.clone(), "x-signature", &text), b"");
+        let answer = judge(
+            SignatureVersion::V1,
+            &replaced(good.clone(), "x-signature", &text),
+            b"",
+        );
         assert_eq!(answer, Err(Refusal::SignatureInvalid), "{text:?}");
     }
 }
@@ -255,9 +304,18 @@ fn refuses_a_code_of_another_form() {
 #[test]
 fn refuses_a_nonce_of_another_form() {
     let long = "n".repeat(129);
-    for text in ["tooshort", "has spaces in the middle", "exclamation!!!!!!!!!!", &long] {
+    for text in [
+        "tooshort",
+        "has spaces in the middle",
+        "exclamation!!!!!!!!!!",
+        &long,
+    ] {
         let request = signed(SignatureVersion::V2, NOW.0, b"", SIGNING_SECRET);
-        let answer = judge(SignatureVersion::V2, &replaced(request, "x-nonce", text), b"");
+        let answer = judge(
+            SignatureVersion::V2,
+            &replaced(request, "x-nonce", text),
+            b"",
+        );
         assert_eq!(answer, Err(Refusal::SignatureInvalid), "{text:?}");
     }
 }
@@ -345,7 +403,9 @@ fn flipped(mut request: Request, part: Part, at: prop::sample::Index, bit: u8) -
         Part::Code => "x-signature",
     };
     let value = flip(request.headers[name].to_str().unwrap(), at, bit);
-    request.headers.insert(name, HeaderValue::from_str(&value).ok()?);
+    request
+        .headers
+        .insert(name, HeaderValue::from_str(&value).ok()?);
     Some(request)
 }
 

@@ -7,10 +7,22 @@ use crate::sample::{self, Request};
 use crate::testing::{admitted, injecting, request, tenant_with};
 
 fn removed_from(environment: RouteEnvironment, request: &Request, body: BodyState) -> Vec<String> {
-    admitted(tenant_with(environment), &crate::testing::request("/"), |admitted, _| {
-        let removed = removed(&request.head(), admitted.service, &admitted.rules.injector, body);
-        removed.iter().map(|name| name.as_str().to_owned()).collect()
-    })
+    admitted(
+        tenant_with(environment),
+        &crate::testing::request("/"),
+        |admitted, _| {
+            let removed = removed(
+                &request.head(),
+                admitted.service,
+                &admitted.rules.injector,
+                body,
+            );
+            removed
+                .iter()
+                .map(|name| name.as_str().to_owned())
+                .collect()
+        },
+    )
 }
 
 fn goes(environment: RouteEnvironment, name: &str, value: &str) -> bool {
@@ -79,7 +91,15 @@ fn what_was_said_of_the_client_stops_here() {
 
 #[test]
 fn headers_of_one_hop_stop_here() {
-    for name in ["connection", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade"] {
+    for name in [
+        "connection",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "upgrade",
+    ] {
         assert!(goes(plain(), name, "close"), "{name}");
     }
 }
@@ -111,7 +131,13 @@ fn disguises_of_all_these_stop_here() {
 #[test]
 fn what_we_inject_replaces_the_clients_in_any_disguise() {
     let headers = [("x-api-key", "ours"), ("x_tenant_id", "ours")];
-    for name in ["x-api-key", "x_api_key", "x_api-key", "x-tenant-id", "x_tenant_id"] {
+    for name in [
+        "x-api-key",
+        "x_api_key",
+        "x_api-key",
+        "x-tenant-id",
+        "x_tenant_id",
+    ] {
         assert!(goes(injecting(&headers), name, "theirs"), "{name}");
         assert!(!goes(plain(), name, "theirs"), "{name}");
     }
@@ -119,11 +145,23 @@ fn what_we_inject_replaces_the_clients_in_any_disguise() {
 
 #[test]
 fn keys_of_ours_stop_here_and_other_authorizations_pass() {
-    for value in ["Bearer tk_live_abc", "bearer  tk_abc", "Bearer kc_live_x", "DPoP kc_test_x", "Bearer AKE123", "tk_live_abc"] {
+    for value in [
+        "Bearer tk_live_abc",
+        "bearer  tk_abc",
+        "Bearer kc_live_x",
+        "DPoP kc_test_x",
+        "Bearer AKE123",
+        "tk_live_abc",
+    ] {
         assert!(goes(plain(), "authorization", value), "{value}");
     }
     assert!(goes(plain(), "x-api-key", "tk_live_abc"));
-    for value in ["Bearer sk_live_abc", "Basic dGtfbGl2ZQ==", "Bearer eyJ0a18i", "Digest username=\"tk_\""] {
+    for value in [
+        "Bearer sk_live_abc",
+        "Basic dGtfbGl2ZQ==",
+        "Bearer eyJ0a18i",
+        "Digest username=\"tk_\"",
+    ] {
         assert!(!goes(plain(), "authorization", value), "{value}");
     }
 }
@@ -133,14 +171,23 @@ fn a_key_of_ours_beside_another_authorization_takes_it_along() {
     let request = Request::get("/")
         .header("authorization", "Basic abc")
         .header("authorization", "Bearer tk_live_abc");
-    assert_eq!(removed_from(plain(), &request, BodyState::Streamed), ["authorization"]);
+    assert_eq!(
+        removed_from(plain(), &request, BodyState::Streamed),
+        ["authorization"]
+    );
 }
 
 #[test]
 fn signature_headers_stop_where_the_route_reads_them() {
     for (version, names) in [
-        (SignatureVersion::V1, ["x-signature", "x-timestamp"].as_slice()),
-        (SignatureVersion::V2, &["x-signature", "x-timestamp", "x-nonce", "x_nonce"]),
+        (
+            SignatureVersion::V1,
+            ["x-signature", "x-timestamp"].as_slice(),
+        ),
+        (
+            SignatureVersion::V2,
+            &["x-signature", "x-timestamp", "x-nonce", "x_nonce"],
+        ),
     ] {
         let signed = RouteEnvironment {
             signature: Some(sample::signature(version)),
@@ -158,7 +205,12 @@ fn method_overrides_stop_where_methods_are_restricted() {
         allowed_methods: Some(vec![Method::GET, Method::POST]),
         ..plain()
     };
-    for name in ["x-http-method-override", "x-http-method", "x-method-override", "x_http_method"] {
+    for name in [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x_http_method",
+    ] {
         assert!(goes(restricted.clone(), name, "DELETE"), "{name}");
         assert!(!goes(plain(), name, "DELETE"), "{name}");
     }
@@ -171,7 +223,10 @@ fn what_vouches_for_a_body_goes_when_the_body_changes() {
         .header("content-digest", "sha-256=:x:");
     let whole = |changed| BodyState::Whole { length: 1, changed };
     assert_eq!(removed_from(plain(), &request, whole(false)), ["expect"]);
-    assert_eq!(removed_from(plain(), &request, whole(true)), ["expect", "content-digest"]);
+    assert_eq!(
+        removed_from(plain(), &request, whole(true)),
+        ["expect", "content-digest"]
+    );
 }
 
 #[test]
@@ -190,9 +245,15 @@ fn what_connection_names_is_for_one_hop_too() {
 #[test]
 fn connection_cannot_take_the_framing_away() {
     let request = Request::get("/")
-        .header("connection", "content-length, transfer-encoding, host, not a name, absent")
+        .header(
+            "connection",
+            "content-length, transfer-encoding, host, not a name, absent",
+        )
         .header("content-length", "1");
-    assert_eq!(removed_from(plain(), &request, BodyState::Streamed), ["connection"]);
+    assert_eq!(
+        removed_from(plain(), &request, BodyState::Streamed),
+        ["connection"]
+    );
 }
 
 #[test]
@@ -205,10 +266,16 @@ fn only_a_whole_websocket_handshake_is_one() {
     assert!(is_websocket(&handshake().head()));
     assert!(!is_websocket(&handshake().by(Method::POST).head()));
     assert!(!is_websocket(&handshake().header("upgrade", "h2c").head()));
-    assert!(!is_websocket(&Request::get("/").header("upgrade", "websocket").head()));
-    assert!(!is_websocket(&Request::get("/").header("connection", "upgrade").head()));
+    assert!(!is_websocket(
+        &Request::get("/").header("upgrade", "websocket").head()
+    ));
+    assert!(!is_websocket(
+        &Request::get("/").header("connection", "upgrade").head()
+    ));
     let mut other = handshake();
-    other.headers.insert("upgrade", HeaderValue::from_static("h2c"));
+    other
+        .headers
+        .insert("upgrade", HeaderValue::from_static("h2c"));
     assert!(!is_websocket(&other.head()));
 }
 

@@ -31,6 +31,10 @@ use crate::snapshot::{LiveLimit, Snapshot};
 /// Tenant, route, key, client, method: at most five.
 type AskedLimits<'s> = SmallVec<[&'s LiveLimit; 5]>;
 
+/// In tests, a request with this header panics.
+#[cfg(test)]
+pub const PANIC_HEADER: &str = "x-test-panic";
+
 /// Why a request is not sent on.
 pub enum Stop {
     Refused(Refusal),
@@ -65,6 +69,8 @@ pub async fn decide(
     let unix = unix_now();
 
     let head = head_of(session);
+    #[cfg(test)]
+    assert!(!head.headers.contains_key(PANIC_HEADER), "asked for");
     let admitted = judge_head(gateway, &snapshot, &head, peer, (now, unix), context)?;
     consult_limits(gateway, &snapshot, &admitted, (now, unix), context).await?;
     if admitted.service.signature.is_some() {

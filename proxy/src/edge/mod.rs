@@ -16,3 +16,5 @@ mod head_reader;
 mod malformed;
 pub mod phases;
 mod replay;
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! The command line: help, exit codes, one clear line for what went wrong.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use knoxcall_tests::{Cli, Config, Gateway, Request, Upstream, keys};
+use knoxcall_tests::{Cli, Config, Gateway, RawClient, Request, Upstream, keys};
 use serde_json::{Value, json};
 
 #[test]
@@ -104,18 +104,19 @@ fn a_busy_port_is_one_clear_line() {
 #[test]
 fn flags_win_over_the_file() {
     let upstream = Upstream::start();
-    let port = knoxcall_tests::free_port();
-    let gateway = Gateway::start(
+    let address = format!("127.0.0.1:{}", knoxcall_tests::free_port());
+    let _gateway = Gateway::spawn(
         &Config::new(upstream.address())
-            .argument("--workers")
-            .argument("1")
-            .argument("--listen")
-            .argument(&format!("127.0.0.1:{port}")),
+            .argument("--workers=1")
+            .argument(&format!("--listen={address}")),
     );
-    let mut client = knoxcall_tests::RawClient::connect(([127, 0, 0, 1], port).into());
+    let address: SocketAddr = address.parse().unwrap();
+    knoxcall_tests::eventually("the address of the flag", || {
+        TcpStream::connect(address).ok()
+    });
+    let mut client = RawClient::connect(address);
     client.send(Request::get("/").bytes());
     client.read().assert_served();
-    drop(gateway);
 }
 
 #[test]

@@ -69,7 +69,7 @@ routes:
         (14, "routes[1].name", "slug"),
         (15, "routes[1].target_base_url", "http"),
         (16, "routes[1].ip_allowlist[0]", ""),
-        (18, "routes[1].inject_headers.X-A", "token"),
+        (18, "routes[1].inject_headers.X-A", "secrets[0]"),
         (19, "routes[1].inject_headers.X-B", ""),
         (20, "routes[2].slug", ""),
         (22, "routes[2].rate_limit_requests", ""),

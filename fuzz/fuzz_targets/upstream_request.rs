@@ -1,0 +1,134 @@
+//! What goes to the upstream in place of what the client sent. It names the
+//! upstream's host, our request id and our word on the client once each, holds
+//! the injected credential and none of ours, nothing of this hop, and nothing
+//! that a CGI-like server could take for one of these.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use http::{HeaderMap, Method};
+use knoxcall_bundle::RouteEnvironment;
+use knoxcall_filters::RouteTable;
+use knoxcall_filters::hygiene::{HeadBudget, check_parsed};
+use knoxcall_filters::plan::{BodyState, Plan, plan};
+use knoxcall_filters::sample::{self, Request};
+use knoxcall_fuzz::{FACTS, Sent, admitted, contains, gateway, request};
+use libfuzzer_sys::fuzz_target;
+
+/// Injects `Authorization`, signs, and restricts methods.
+static TABLE: LazyLock<RouteTable> = LazyLock::new(|| {
+    gateway(RouteEnvironment {
+        allowed_methods: Some(vec![Method::GET, Method::POST]),
+        ..sample::whole_chain()
+    })
+});
+
+static ADMITTED: LazyLock<Request> = LazyLock::new(|| request(&Method::POST));
+
+/// Ours to say, once.
+const OURS: [(&str, &str); 5] = [
+    ("authorization", "Bearer sample-upstream-token"),
+    ("host", "upstream.test"),
+    ("x-forwarded-for", "192.0.2.7"),
+    ("x-forwarded-proto", "http"),
+    ("x-request-id", FACTS.request_id),
+];
+
+/// Nobody's business upstream, in either spelling.
+const GONE: [&str; 14] = [
+    "cf-connecting-ip",
+    "connection",
+    "forwarded",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "x-http-method-override",
+    "x-real-ip",
+    "x-signature",
+    "x-timestamp",
+    "x-forwarded-port",
+];
+
+fuzz_target!(|data: &[u8]| {
+    let Some(sent) = Sent::read(data) else { return };
+    let head = sent.head();
+    if check_parsed(&head, &HeadBudget::default()).is_err() {
+        return;
+    }
+    let admitted = admitted(&TABLE, &ADMITTED);
+    let length = u64::try_from(sent.body.len()).expect("a length");
+    for body in [
+        BodyState::Streamed,
+        BodyState::Whole {
+            length,
+            changed: false,
+        },
+    ] {
+        let plan = plan(&admitted, &head, body, &FACTS).expect("nothing that could fail");
+        let headers = carried_out(&plan, &sent.headers);
+        check_names(&plan, &headers);
+        check_nominated(&plan, &sent, &headers);
+        check_framing(body, &headers);
+        assert!(plan.path_and_query.starts_with(b"/v1"));
+        assert!(plan.path_and_query.iter().all(u8::is_ascii_graphic));
+    }
+});
+
+fn carried_out(plan: &Plan, client: &HeaderMap) -> HeaderMap {
+    let mut headers = client.clone();
+    for name in &plan.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &plan.set {
+        headers.insert(name.clone(), value.clone());
+    }
+    headers
+}
+
+fn check_names(plan: &Plan, headers: &HeaderMap) {
+    for (name, value) in OURS {
+        let found: Vec<_> = headers.get_all(name).iter().collect();
+        assert_eq!(found, [value], "{name}");
+    }
+    for name in headers.keys() {
+        let plain = name.as_str().replace('_', "-");
+        let is_disguised = plain != name.as_str();
+        assert!(
+            !(is_disguised && OURS.iter().any(|(ours, _)| *ours == plain)),
+            "{name}"
+        );
+        assert!(!plain.starts_with("x-knox"), "{name}");
+        let of_websocket = plan.websocket && matches!(name.as_str(), "connection" | "upgrade");
+        assert!(of_websocket || !GONE.contains(&plain.as_str()), "{name}");
+    }
+    for name in ["authorization", "proxy-authorization", "x-api-key"] {
+        let mut values = headers.get_all(name).iter();
+        assert!(!values.any(|value| contains(value.as_bytes(), sample::LIVE_KEY)));
+    }
+}
+
+/// Headers that `Connection` names were for us alone.
+fn check_nominated(plan: &Plan, sent: &Sent<'_>, headers: &HeaderMap) {
+    let lists = sent.headers.get_all("connection");
+    let names = lists
+        .iter()
+        .flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+    for name in names.filter_map(|name| std::str::from_utf8(name.trim_ascii()).ok()) {
+        let name = name.to_ascii_lowercase();
+        let is_ours = plan.set.iter().any(|(ours, _)| *ours == *name);
+        let frames = ["host", "content-length", "transfer-encoding"].contains(&name.as_str());
+        assert!(is_ours || frames || !headers.contains_key(&*name), "{name}");
+    }
+}
+
+fn check_framing(body: BodyState, headers: &HeaderMap) {
+    let length = headers.get("content-length");
+    assert!(length.is_none() || !headers.contains_key("transfer-encoding"));
+    if let (BodyState::Whole { length: known, .. }, Some(length)) = (body, length) {
+        assert_eq!(length, known.to_string().as_str());
+    }
+}

@@ -1,0 +1,111 @@
+//! What cannot be provoked from outside of the process: a filter that panics.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use knoxcall_bundle::{LoadOptions, load};
+use knoxcall_counters::Counters;
+use knoxcall_filters::Refusal;
+use knoxcall_ledger::{Config, Ledger, Sink};
+use pingora::apps::ServerApp;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::{GetSocketDigest, SocketDigest};
+use pingora::server::configuration::ServerConf;
+use pingora_proxy::http_proxy;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::connection::Edge;
+use super::decision::PANIC_HEADER;
+use super::phases::Phases;
+use crate::gateway::Gateway;
+use crate::lifecycle::watch_panics;
+use crate::metrics::Metrics;
+use crate::snapshot::Snapshot;
+use crate::upstream::Upstreams;
+
+const CONFIG: &str = "
+listeners: [{address: '127.0.0.1:8080'}]
+tenant: {slug: acme, extra_hosts: [acme.test]}
+environments: [{name: production}]
+routes:
+  - {slug: open, open: true, target_base_url: 'http://127.0.0.1:9'}
+logging: {requests: {path: none}}
+";
+
+fn gateway(folder: &std::path::Path) -> Arc<Gateway> {
+    let file = folder.join("gateway.yaml");
+    std::fs::write(&file, CONFIG).unwrap();
+    let options = LoadOptions {
+        allow_inline_secrets: false,
+        env: &|_| None,
+    };
+    let loaded = load(&file, &options).unwrap();
+    let counters = Counters::new(knoxcall_counters::Config::default()).unwrap();
+    let upstreams = Arc::new(Upstreams::new(Vec::new(), &loaded.settings.upstream));
+    let snapshot = Snapshot::compile(loaded, &counters, &upstreams).unwrap();
+    let ledger = Ledger::start(Config {
+        sink: Sink::File {
+            path: folder.join("requests.jsonl"),
+            rotate_bytes: 0,
+            keep_files: 1,
+        },
+        queue: 16,
+        flush_interval: Duration::from_millis(10),
+    })
+    .unwrap();
+    let metrics = Metrics::new(Refusal::all_examples().iter().map(Refusal::code)).unwrap();
+    Arc::new(Gateway::new(snapshot, upstreams, counters, ledger, metrics))
+}
+
+/// Serves one connection and returns what the client read until it was closed.
+async fn exchange(edge: &Arc<Edge>, listener: &TcpListener, request: String) -> String {
+    let mut client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let edge = edge.clone();
+    let served = tokio::spawn(async move {
+        let (_sender, shutdown) = watch::channel(false);
+        let digest = SocketDigest::from_raw_fd(accepted.as_raw_fd());
+        let mut stream = Stream::from(accepted);
+        stream.set_socket_digest(digest);
+        edge.process_new(Box::new(stream), &shutdown).await;
+    });
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let _ = client.read_to_string(&mut answer).await;
+    let _ = served.await;
+    answer
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_connection_only_is_counted_and_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(folder.path());
+    watch_panics(&gateway);
+    let conf = Arc::new(ServerConf::default());
+    let proxy = http_proxy(&conf, Phases::new(gateway.clone()));
+    let edge = Arc::new(Edge::new(gateway.clone(), proxy));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+
+    let head = "GET /livez HTTP/1.1\r\nHost: acme.test\r\nConnection: close\r\n";
+    let panicking = format!("GET /boom HTTP/1.1\r\nHost: acme.test\r\n{PANIC_HEADER}: 1\r\n\r\n");
+    let broken = exchange(&edge, &listener, panicking).await;
+    let served = exchange(&edge, &listener, format!("{head}\r\n")).await;
+    let _ = std::panic::take_hook();
+
+    assert_eq!(
+        broken, "",
+        "the connection of the panic is closed without an answer"
+    );
+    assert!(served.starts_with("HTTP/1.1 200"), "{served}");
+    assert_eq!(gateway.metrics.panics.get(), 1);
+    assert_eq!(gateway.metrics.requests_active.get(), 0);
+    gateway.ledger.close();
+    let records = std::fs::read_to_string(folder.path().join("requests.jsonl")).unwrap();
+    let record = records.lines().find(|line| line.contains("/boom")).unwrap();
+    assert!(record.contains("\"ended_by\":\"panic\""), "{record}");
+}
