@@ -31,7 +31,7 @@ fn hygiene(c: &mut Criterion) {
     let large = large();
     let mut group = c.benchmark_group("hygiene");
     for (name, head) in [("raw, 8 fields", SMALL), ("raw, 100 fields", &large)] {
-        assert_eq!(check_raw(head, &budget), Ok(()));
+        assert!(check_raw(head, &budget).is_ok());
         group.throughput(Throughput::Bytes(head.len() as u64));
         group.bench_function(name, |b| b.iter(|| check_raw(black_box(head), &budget)));
     }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::HeaderName;
-use knoxcall_benches::{FACTS, template};
+use knoxcall_benches::{FACTS, REQUEST_ID, template};
 use knoxcall_filters::inject::{Injector, RequestValues};
 use knoxcall_filters::sample;
 
@@ -28,7 +28,7 @@ fn inject(c: &mut Criterion) {
     let request = RequestValues {
         client: None,
         now: FACTS.now,
-        request_id: FACTS.request_id,
+        request_id: REQUEST_ID,
     };
     for (name, text) in [
         ("fixed", "Bearer {{secret:token}}"),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderValue, Method};
 use knoxcall_bundle::template::Template;
 use knoxcall_bundle::{RouteEnvironment, SignatureVersion};
 use knoxcall_counters::{Bucket, Clock, Config, Counters, Limit, Taken};
@@ -30,9 +30,12 @@ const DRAWN: usize = 4_096;
 
 const NONCE: &[u8] = b"bench-nonce-0001";
 
+pub const REQUEST_ID: &str = "0192f0c1-2b3c-7d4e-8f50-617283940a1b";
+static REQUEST_ID_VALUE: HeaderValue = HeaderValue::from_static(REQUEST_ID);
+
 /// What the proxy knows of each request.
 pub const FACTS: RequestFacts<'static> = RequestFacts {
-    request_id: "0192f0c1-2b3c-7d4e-8f50-617283940a1b",
+    request_id: &REQUEST_ID_VALUE,
     now: sample::NOW,
     proto: Proto::Http,
 };

@@ -46,7 +46,13 @@ impl Clock {
     }
 
     pub fn now(&self) -> Now {
-        Now(self.epoch.saturating_add(nanos(self.started.elapsed())))
+        self.at(Instant::now())
+    }
+
+    /// For who has asked for the time already.
+    pub fn at(&self, instant: Instant) -> Now {
+        let elapsed = instant.saturating_duration_since(self.started);
+        Now(self.epoch.saturating_add(nanos(elapsed)))
     }
 }
 

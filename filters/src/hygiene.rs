@@ -10,7 +10,7 @@ mod syntax;
 
 use http::{HeaderName, Version, header};
 
-pub use self::raw::check_raw;
+pub use self::raw::{BodyLength, check_raw};
 pub use self::syntax::origin_form;
 use crate::head::Head;
 use crate::names;
@@ -67,7 +67,7 @@ pub fn check_parsed(head: &Head<'_>, budget: &HeadBudget) -> Result<(), Refusal>
         if name == header::CONTENT_LENGTH
             && let Some(value) = value
         {
-            syntax::check_length(value.as_bytes())?;
+            syntax::length(value.as_bytes())?;
         }
     }
     check_framing(head)

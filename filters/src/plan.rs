@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, Method};
-use knoxcall_bundle::ids::HostName;
 use knoxcall_bundle::{Scheme, Target, TargetHost, UnixSeconds};
 use smallvec::SmallVec;
 
@@ -28,7 +27,7 @@ pub type HeaderValues = SmallVec<[(HeaderName, HeaderValue); 8]>;
 /// What the proxy knows of a request beside its head.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestFacts<'r> {
-    pub request_id: &'r str,
+    pub request_id: &'r HeaderValue,
     pub now: UnixSeconds,
     /// How the client's connection came in.
     pub proto: Proto,
@@ -125,8 +124,8 @@ pub fn plan(
     }
     frame(admitted, head, body, &mut plan);
     // Last, so that no injected header takes their place.
-    plan.set.push((X_REQUEST_ID, text_value(facts.request_id)?));
-    plan.set.push((HOST, host(&rules.target.target)?));
+    plan.set.push((X_REQUEST_ID, facts.request_id.clone()));
+    plan.set.push((HOST, rules.host.clone()));
     Ok(plan)
 }
 
@@ -134,7 +133,7 @@ fn request_values<'r>(admitted: &Admitted<'r, '_>, facts: &RequestFacts<'r>) -> 
     RequestValues {
         client: admitted.caller.client().map(Arc::as_ref),
         now: facts.now,
-        request_id: facts.request_id,
+        request_id: facts.request_id.to_str().unwrap_or_default(),
     }
 }
 
@@ -162,10 +161,11 @@ fn set_forwarded(
 }
 
 fn address_value(address: IpAddr) -> Option<HeaderValue> {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(39);
+    use std::io::Write;
+    // The longest is an IPv6 address with an embedded IPv4 one.
+    let mut text = SmallVec::<[u8; 64]>::new();
     write!(text, "{address}").ok()?;
-    HeaderValue::try_from(text).ok()
+    HeaderValue::from_bytes(&text).ok()
 }
 
 /// What a trusted proxy says of its own side counts, if it is one of the two.
@@ -210,18 +210,14 @@ fn frame(admitted: &Admitted<'_, '_>, head: &Head<'_>, body: BodyState, plan: &m
     }
 }
 
-fn text_value(text: &str) -> Result<HeaderValue, Refusal> {
-    HeaderValue::from_str(text).map_err(|_| Refusal::Internal)
-}
-
 /// RFC 9110, section 7.2: the port only where it is not the scheme's own.
-fn host(target: &Target) -> Result<HeaderValue, Refusal> {
+pub(crate) fn host(target: &Target) -> HeaderValue {
     let default = match target.scheme {
         Scheme::Http => 80,
         Scheme::Https => 443,
     };
     let mut text = match &target.host {
-        TargetHost::Name(name) => with_room(name),
+        TargetHost::Name(name) => name.to_string(),
         TargetHost::Address(IpAddr::V4(address)) => address.to_string(),
         TargetHost::Address(IpAddr::V6(address)) => format!("[{address}]"),
     };
@@ -229,13 +225,8 @@ fn host(target: &Target) -> Result<HeaderValue, Refusal> {
         text.push(':');
         text.push_str(itoa::Buffer::new().format(target.port));
     }
-    HeaderValue::try_from(text).map_err(|_| Refusal::Internal)
-}
-
-fn with_room(name: &HostName) -> String {
-    let mut text = String::with_capacity(name.as_str().len() + 6);
-    text.push_str(name.as_str());
-    text
+    // A host name is made of characters that a header value may hold.
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 #[cfg(test)]

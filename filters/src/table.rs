@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use http::Method;
+use http::{HeaderValue, Method};
 use knoxcall_bundle::ids::{
     ClientId, ClientName, EnvironmentName, KeyId, RouteId, RouteName, RouteSlug, TenantId,
     TenantSlug,
@@ -105,6 +105,8 @@ pub(crate) struct AssignedClients {
 pub struct MethodRules {
     pub target: Arc<ServiceTarget>,
     pub target_index: TargetIndex,
+    /// The target's `Host`.
+    pub host: HeaderValue,
     pub injector: Arc<Injector>,
     pub limit: Option<LimitIndex>,
 }

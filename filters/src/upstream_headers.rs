@@ -14,7 +14,7 @@ use crate::inject::Injector;
 use crate::names::METHOD_OVERRIDES;
 use crate::table::Service;
 
-pub type HeaderNames = SmallVec<[HeaderName; 8]>;
+pub type HeaderNames = SmallVec<[HeaderName; 4]>;
 
 /// Everything of these families is ours, and so are `x-knox-*` headers that
 /// do not exist yet.

@@ -12,7 +12,7 @@ use knoxcall_bundle::{JsonTemplate, Route, Tenant};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::inject::{Injector, RequestValues};
 use knoxcall_filters::sample::{self, Request};
-use knoxcall_fuzz::{FACTS, contains, request, secret};
+use knoxcall_fuzz::{FACTS, REQUEST_ID, contains, request, secret};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ static POST: LazyLock<Request> = LazyLock::new(|| request(&Method::POST));
 const REQUEST: RequestValues<'static> = RequestValues {
     client: None,
     now: FACTS.now,
-    request_id: FACTS.request_id,
+    request_id: REQUEST_ID,
 };
 
 fuzz_target!(|data: &[u8]| {

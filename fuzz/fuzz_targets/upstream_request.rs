@@ -13,7 +13,7 @@ use knoxcall_filters::RouteTable;
 use knoxcall_filters::hygiene::{HeadBudget, check_parsed};
 use knoxcall_filters::plan::{BodyState, Plan, plan};
 use knoxcall_filters::sample::{self, Request};
-use knoxcall_fuzz::{FACTS, Sent, admitted, contains, gateway, request};
+use knoxcall_fuzz::{FACTS, REQUEST_ID, Sent, admitted, contains, gateway, request};
 use libfuzzer_sys::fuzz_target;
 
 /// Injects `Authorization`, signs, and restricts methods.
@@ -32,7 +32,7 @@ const OURS: [(&str, &str); 5] = [
     ("host", "upstream.test"),
     ("x-forwarded-for", "192.0.2.7"),
     ("x-forwarded-proto", "http"),
-    ("x-request-id", FACTS.request_id),
+    ("x-request-id", REQUEST_ID),
 ];
 
 /// Nobody's business upstream, in either spelling.
@@ -120,8 +120,9 @@ fn check_nominated(plan: &Plan, sent: &Sent<'_>, headers: &HeaderMap) {
     for name in names.filter_map(|name| std::str::from_utf8(name.trim_ascii()).ok()) {
         let name = name.to_ascii_lowercase();
         let is_ours = plan.set.iter().any(|(ours, _)| *ours == *name);
-        let frames = ["host", "content-length", "transfer-encoding"].contains(&name.as_str());
-        assert!(is_ours || frames || !headers.contains_key(&*name), "{name}");
+        let stays =
+            ["close", "host", "content-length", "transfer-encoding"].contains(&name.as_str());
+        assert!(is_ours || stays || !headers.contains_key(&*name), "{name}");
     }
 }
 

@@ -9,9 +9,12 @@ use knoxcall_filters::plan::{Proto, RequestFacts};
 use knoxcall_filters::sample::{self, Request};
 use knoxcall_filters::{Admitted, Head, RouteTable};
 
+pub const REQUEST_ID: &str = "0192f0c1-2b3c-7d4e-8f50-617283940a1b";
+static REQUEST_ID_VALUE: HeaderValue = HeaderValue::from_static(REQUEST_ID);
+
 /// What the proxy knows of each request.
 pub const FACTS: RequestFacts<'static> = RequestFacts {
-    request_id: "0192f0c1-2b3c-7d4e-8f50-617283940a1b",
+    request_id: &REQUEST_ID_VALUE,
     now: sample::NOW,
     proto: Proto::Http,
 };

@@ -96,7 +96,8 @@ impl Ledger {
     }
 
     /// Never waits. A record for which there is no room is dropped and counted.
-    pub fn submit(&self, record: RequestRecord) {
+    pub fn submit(&self, record: impl Into<Box<RequestRecord>>) {
+        let record = record.into();
         if self.shared.finished.load(Ordering::SeqCst) || self.shared.queue.push(record).is_err() {
             self.shared.drop_record();
             return;

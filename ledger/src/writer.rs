@@ -39,7 +39,8 @@ pub struct Stats {
 
 /// What the request path and the writer share.
 pub(crate) struct Shared {
-    pub(crate) queue: ArrayQueue<RequestRecord>,
+    /// Boxed: a slot is a pointer, and a record is moved by eight bytes.
+    pub(crate) queue: ArrayQueue<Box<RequestRecord>>,
     /// No more records are taken; the writer empties the queue and ends.
     pub(crate) closing: AtomicBool,
     /// The writer is gone: what is pushed now is lost.

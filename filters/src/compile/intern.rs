@@ -95,9 +95,11 @@ impl Interner {
     ) -> Arc<MethodRules> {
         let (target, target_index) = targets.add(target);
         let key = (target_index, Arc::as_ptr(&injector).addr(), limit);
+        let host = crate::plan::host(&target.target);
         let rules = MethodRules {
             target,
             target_index,
+            host,
             injector,
             limit,
         };

@@ -8,7 +8,7 @@ use crate::refusal::{Malformation, Refusal};
 const INVALID: Refusal = Refusal::Malformed(Malformation::InvalidHead);
 
 /// `head` ends with the empty line, and nothing comes after it.
-pub fn check_raw(head: &[u8], budget: &HeadBudget) -> Result<(), Refusal> {
+pub fn check_raw(head: &[u8], budget: &HeadBudget) -> Result<BodyLength, Refusal> {
     if head.len() > budget.bytes {
         return Err(Refusal::HeadTooLarge);
     }
@@ -33,6 +33,13 @@ pub fn check_raw(head: &[u8], budget: &HeadBudget) -> Result<(), Refusal> {
     }
     check_host(&request_line, &seen)?;
     check_framing(&request_line, &seen)
+}
+
+/// How much body follows a head that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    Exactly(u64),
+    Chunked,
 }
 
 struct Lines<'h>(&'h [u8]);
@@ -125,7 +132,7 @@ const KNOWN: [(&[u8], Single); SINGLES] = [
 struct Seen<'h> {
     copies: [bool; SINGLES],
     host: Option<&'h [u8]>,
-    has_length: bool,
+    length: Option<u64>,
     has_coding: bool,
 }
 
@@ -152,8 +159,8 @@ impl<'h> Seen<'h> {
                 Ok(())
             }
             Single::Length => {
-                self.has_length = true;
-                syntax::check_length(value)
+                self.length = Some(syntax::length(value)?);
+                Ok(())
             }
             Single::Coding => {
                 self.has_coding = true;
@@ -164,6 +171,7 @@ impl<'h> Seen<'h> {
     }
 }
 
+/// In another case as well: Pingora takes the two for different hosts.
 fn check_host(line: &RequestLine<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
     let Some(host) = seen.host else {
         return if line.is_http_10 && line.authority.is_none() {
@@ -173,22 +181,21 @@ fn check_host(line: &RequestLine<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
         };
     };
     syntax::check_host(host)?;
-    if line
-        .authority
-        .is_some_and(|authority| !authority.eq_ignore_ascii_case(host))
-    {
+    if line.authority.is_some_and(|authority| authority != host) {
         return Err(Refusal::Malformed(Malformation::HostMismatch));
     }
     Ok(())
 }
 
-fn check_framing(line: &RequestLine<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
-    match (seen.has_length, seen.has_coding) {
-        (true, true) => Err(Refusal::Malformed(Malformation::AmbiguousLength)),
-        (false, true) if line.is_http_10 => Err(Refusal::Malformed(
+fn check_framing(line: &RequestLine<'_>, seen: &Seen<'_>) -> Result<BodyLength, Refusal> {
+    match (seen.length, seen.has_coding) {
+        (Some(_), true) => Err(Refusal::Malformed(Malformation::AmbiguousLength)),
+        (None, true) if line.is_http_10 => Err(Refusal::Malformed(
             Malformation::UnsupportedTransferEncoding,
         )),
-        (false, true) | (true, false) | (false, false) => Ok(()),
+        (None, true) => Ok(BodyLength::Chunked),
+        (Some(length), false) => Ok(BodyLength::Exactly(length)),
+        (None, false) => Ok(BodyLength::Exactly(0)),
     }
 }
 
@@ -207,7 +214,7 @@ mod tests {
     }
 
     fn check(head: impl AsRef<[u8]>) -> Result<(), Refusal> {
-        check_raw(head.as_ref(), &HeadBudget::default())
+        check_raw(head.as_ref(), &HeadBudget::default()).map(|_length| ())
     }
 
     /// A request with these further lines, each with its line end.
@@ -224,10 +231,27 @@ mod tests {
     }
 
     #[test]
+    fn tells_how_much_body_follows() {
+        let length = |lines: &str| {
+            let head = format!("POST /a HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+            check_raw(head.as_bytes(), &HeadBudget::default())
+        };
+        assert_eq!(length(""), Ok(BodyLength::Exactly(0)));
+        assert_eq!(
+            length("Content-Length: 42\r\n"),
+            Ok(BodyLength::Exactly(42))
+        );
+        assert_eq!(
+            length("Transfer-Encoding: chunked\r\n"),
+            Ok(BodyLength::Chunked)
+        );
+    }
+
+    #[test]
     fn passes_ordinary_requests() {
         assert_eq!(line("GET / HTTP/1.1"), Ok(()));
         assert_eq!(line("OPTIONS /a?b=c HTTP/1.0"), Ok(()));
-        assert_eq!(line("GET http://H/a HTTP/1.1"), Ok(()));
+        assert_eq!(line("GET http://h/a HTTP/1.1"), Ok(()));
         assert_eq!(line("FOO!x /a HTTP/1.1"), Ok(()));
         assert_eq!(with("Content-Length: 4\r\n"), Ok(()));
         assert_eq!(with("Transfer-Encoding: Chunked\r\n"), Ok(()));
@@ -449,7 +473,7 @@ mod tests {
             bytes: head.len(),
             fields: 2,
         };
-        assert_eq!(check_raw(head.as_bytes(), &fits), Ok(()));
+        assert!(check_raw(head.as_bytes(), &fits).is_ok());
         let short = HeadBudget {
             bytes: head.len() - 1,
             ..fits

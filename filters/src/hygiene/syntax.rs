@@ -142,13 +142,13 @@ fn is_port(text: &[u8]) -> bool {
 }
 
 /// Plain digits that fit; no sign, no list (RFC 9110 section 8.6).
-pub(super) fn check_length(value: &[u8]) -> Result<(), Refusal> {
+pub(super) fn length(value: &[u8]) -> Result<u64, Refusal> {
     // 18 digits fit into 64 bits, signed or not.
-    if is_digits(value) && value.len() <= 18 {
-        Ok(())
-    } else {
-        Err(Refusal::Malformed(Malformation::AmbiguousLength))
+    if !is_digits(value) || value.len() > 18 {
+        return Err(Refusal::Malformed(Malformation::AmbiguousLength));
     }
+    let digits = value.iter().map(|byte| u64::from(byte - b'0'));
+    Ok(digits.fold(0, |sum, digit| sum * 10 + digit))
 }
 
 fn is_digits(text: &[u8]) -> bool {
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn a_length_is_plain_digits() {
         for length in ["0", "007", "999999999999999999"] {
-            assert_eq!(check_length(length.as_bytes()), Ok(()), "{length}");
+            assert!(super::length(length.as_bytes()).is_ok(), "{length}");
         }
         for length in [
             "",
@@ -270,7 +270,7 @@ mod tests {
             "18446744073709551616",
             "٤",
         ] {
-            let refused = check_length(length.as_bytes());
+            let refused = super::length(length.as_bytes());
             assert_eq!(
                 refused,
                 Err(Refusal::Malformed(Malformation::AmbiguousLength)),

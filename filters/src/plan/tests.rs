@@ -5,8 +5,9 @@ use crate::sample::{self, NOW, Request, TOKEN};
 use crate::testing::{admitted, injecting, request, tenant_with, without_token_in};
 
 const ID: &str = "01990000-0000-7000-8000-000000000001";
+static REQUEST_ID: HeaderValue = HeaderValue::from_static(ID);
 const FACTS: RequestFacts<'static> = RequestFacts {
-    request_id: ID,
+    request_id: &REQUEST_ID,
     now: NOW,
     proto: Proto::Http,
 };

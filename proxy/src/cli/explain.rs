@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use knoxcall_bundle::UnixSeconds;
+use knoxcall_bundle::{TargetHost, UnixSeconds};
 use knoxcall_filters::plan::{BodyState, Proto, RequestFacts, plan, plan_body};
 use knoxcall_filters::rate_limit::limits;
 use knoxcall_filters::signature::verify;
@@ -142,7 +142,7 @@ fn print_plan(
     now: UnixSeconds,
 ) -> Result<(), Refusal> {
     let facts = RequestFacts {
-        request_id: "00000000-0000-7000-8000-000000000000",
+        request_id: &HeaderValue::from_static("00000000-0000-7000-8000-000000000000"),
         now,
         proto: Proto::Http,
     };
@@ -154,7 +154,11 @@ fn print_plan(
         &facts,
     )?;
     let target = &plan.target.target;
-    println!("upstream      {:?} port {}", target.host, target.port);
+    let host = match &target.host {
+        TargetHost::Name(name) => name.to_string(),
+        TargetHost::Address(address) => address.to_string(),
+    };
+    println!("upstream      {host} port {}", target.port);
     println!("path          {}", plan.path_and_query.escape_ascii());
     let sets: Vec<&str> = plan.set.iter().map(|(name, _)| name.as_str()).collect();
     println!("sets          {}", sets.join(", "));

@@ -44,7 +44,7 @@ impl Answer {
         head.insert_header(CONTENT_TYPE, JSON)?;
         head.insert_header(CONTENT_LENGTH, self.body.len())?;
         head.insert_header(CACHE_CONTROL, NO_STORE)?;
-        head.insert_header(X_REQUEST_ID, id.header_value())?;
+        head.insert_header(X_REQUEST_ID, id.header_value().clone())?;
         for (name, value) in self.headers {
             head.insert_header(name, value)?;
         }

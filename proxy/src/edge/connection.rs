@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
@@ -17,6 +17,7 @@ use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use knoxcall_filters::hygiene::BodyLength;
 use knoxcall_filters::{Refusal, hygiene};
 
 use super::answer::raw_answer;
@@ -82,15 +83,19 @@ impl Edge {
                 ReadHead::Gone => return,
             };
             let budget = self.gateway.snapshot.load().head_budget;
-            let judged = hygiene::check_raw(head.get(..end).unwrap_or_default(), &budget);
-            if let Err(refusal) = judged {
-                return self.refuse(stream, &head, peer, &refusal).await;
-            }
+            let body = match hygiene::check_raw(head.get(..end).unwrap_or_default(), &budget) {
+                Ok(body) => body,
+                Err(refusal) => return self.refuse(stream, &head, peer, &refusal).await,
+            };
+            let followed = is_followed(body, head.len() - end);
             let mut session = ServerSession::new_http1(stream);
             if let Some(settings) = carried.take() {
                 settings.apply_to_session(&mut session);
             }
             session.set_pipelined_prefix(head);
+            if followed {
+                session.set_connection_user_context(Some(Box::new(Followed)));
+            }
             let Some(reused) = self.proxy.process_new_http(session, shutdown).await else {
                 return;
             };
@@ -108,7 +113,7 @@ impl Edge {
 
     /// Answers and records a request that never became one, and closes.
     async fn refuse(&self, mut stream: Stream, head: &[u8], peer: IpAddr, refusal: &Refusal) {
-        let id = RequestId::new();
+        let id = RequestId::at(SystemTime::now());
         let answer = raw_answer(refusal, &id);
         record_malformed(&self.gateway, id, head, peer, refusal);
         let written = tokio::time::timeout(REFUSAL_TIMEOUT, stream.write_all(&answer)).await;
@@ -121,7 +126,7 @@ impl Edge {
 
     async fn refuse_overload(&self, mut stream: Stream, peer: IpAddr) {
         self.gateway.metrics.connections_refused.inc();
-        let id = RequestId::new();
+        let id = RequestId::at(SystemTime::now());
         let answer = raw_answer(&Refusal::Overloaded, &id);
         record_malformed(&self.gateway, id, b"", peer, &Refusal::Overloaded);
         let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
@@ -143,6 +148,19 @@ impl ServerApp for Edge {
             None => self.refuse_overload(stream, peer).await,
         }
         None
+    }
+}
+
+/// The client has sent more than this request: another one, ahead of its turn.
+/// Pingora would close the connection behind an answer that promises to keep
+/// it, so the answer must not promise.
+pub struct Followed;
+
+fn is_followed(body: BodyLength, bytes_behind_head: usize) -> bool {
+    match body {
+        BodyLength::Exactly(length) => bytes_behind_head as u64 > length,
+        // Where the last chunk ends is not known here.
+        BodyLength::Chunked => false,
     }
 }
 

@@ -26,10 +26,14 @@ pub struct RequestId {
 
 pub struct Context {
     gateway: Arc<Gateway>,
+    /// May the connection serve another request after this one?
+    pub keep_alive: bool,
     /// Loaded once; the request reads no other to its end.
     pub snapshot: Arc<Snapshot>,
     pub id: RequestId,
     pub started: Instant,
+    /// The same moment by the clock on the wall.
+    pub arrived: SystemTime,
     /// Boxed, because the record is moved to the ledger when all is over.
     pub record: Option<Box<RequestRecord>>,
     pub plan: Option<Plan>,
@@ -45,8 +49,12 @@ pub struct Context {
 // === impl RequestId ===
 
 impl RequestId {
-    pub fn new() -> Self {
-        let uuid = Uuid::new_v7(Timestamp::now(NoContext));
+    pub fn at(now: SystemTime) -> Self {
+        let since = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let timestamp = Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos());
+        let uuid = Uuid::new_v7(timestamp);
         let mut buffer = Uuid::encode_buffer();
         let text = uuid.hyphenated().encode_lower(&mut buffer);
         Self {
@@ -63,8 +71,8 @@ impl RequestId {
         self.text.to_str().unwrap_or_default()
     }
 
-    pub fn header_value(&self) -> HeaderValue {
-        self.text.clone()
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.text
     }
 }
 
@@ -73,14 +81,17 @@ impl RequestId {
 impl Context {
     pub fn new(gateway: &Arc<Gateway>) -> Self {
         let snapshot = gateway.snapshot.load_full();
-        let id = RequestId::new();
-        let record = RequestRecord::new(id.uuid(), SystemTime::now(), snapshot.obfuscator.clone());
+        let arrived = SystemTime::now();
+        let id = RequestId::at(arrived);
+        let record = RequestRecord::new(id.uuid(), arrived, snapshot.obfuscator.clone());
         gateway.metrics.requests_active.inc();
         Self {
             gateway: gateway.clone(),
+            keep_alive: true,
             snapshot,
             id,
             started: Instant::now(),
+            arrived,
             record: Some(Box::new(record)),
             plan: None,
             body: None,
@@ -124,7 +135,7 @@ impl Drop for Context {
         if let Some(code) = record.error {
             metrics.count_refusal(code);
         }
-        self.gateway.ledger.submit(*record);
+        self.gateway.ledger.submit(record);
     }
 }
 
@@ -133,8 +144,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn request_ids_are_version_7_and_sort_by_time() {
-        let (first, second) = (RequestId::new(), RequestId::new());
+    fn request_ids_are_version_7_and_differ() {
+        let now = SystemTime::now();
+        let (first, second) = (RequestId::at(now), RequestId::at(now));
         assert_eq!(first.uuid().get_version_num(), 7);
         assert_eq!(first.as_str().len(), 36);
         assert_ne!(first.as_str(), second.as_str());

@@ -65,8 +65,8 @@ pub async fn decide(
     peer: IpAddr,
 ) -> Result<(), Stop> {
     let snapshot = context.snapshot.clone();
-    let now = gateway.clock.now();
-    let unix = unix_now();
+    let now = gateway.clock.at(context.started);
+    let unix = unix_seconds(context.arrived);
 
     let head = head_of(session);
     #[cfg(test)]
@@ -99,7 +99,7 @@ fn make_plan(
 ) -> Result<(), Stop> {
     let id = context.id.clone();
     let facts = RequestFacts {
-        request_id: id.as_str(),
+        request_id: id.header_value(),
         now: unix,
         proto: Proto::Http,
     };
@@ -312,7 +312,7 @@ fn on_the_clock(quota: knoxcall_counters::Quota, unix: UnixSeconds) -> Quota {
 }
 
 /// A clock before 1970 counts as 1970: then signatures and keys have expired.
-fn unix_now() -> UnixSeconds {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+fn unix_seconds(time: SystemTime) -> UnixSeconds {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
     UnixSeconds(since.map(|elapsed| elapsed.as_secs()).unwrap_or_default())
 }

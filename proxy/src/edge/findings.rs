@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use knoxcall_filters::names::X_REQUEST_ID;
 use knoxcall_filters::{Head, Site, Trail};
 use knoxcall_ledger::{Body, BodyKind, Text};
@@ -20,7 +20,7 @@ const LONGEST_BODY: usize = 16 * 1024;
 pub fn note_head(context: &mut Context, head: &Head, peer: std::net::IpAddr) {
     let captured = captured_headers(context, head.headers);
     context.note(|record| {
-        record.method = Text::from(head.method.as_str());
+        record.method = method(head.method);
         record.host = Text::from(head.host);
         record.path = Text::from(head.target);
         record.protocol = protocol(head.version);
@@ -122,6 +122,20 @@ fn body_kind(content_type: Option<&HeaderValue>) -> BodyKind {
         BodyKind::Form
     } else {
         BodyKind::Other
+    }
+}
+
+/// The common ones without a copy.
+fn method(method: &Method) -> Text {
+    match *method {
+        Method::GET => Text::from_static("GET"),
+        Method::HEAD => Text::from_static("HEAD"),
+        Method::POST => Text::from_static("POST"),
+        Method::PUT => Text::from_static("PUT"),
+        Method::PATCH => Text::from_static("PATCH"),
+        Method::DELETE => Text::from_static("DELETE"),
+        Method::OPTIONS => Text::from_static("OPTIONS"),
+        ref other => Text::from(other.as_str()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pingora's phases, each a few calls into the decision and the plan.
 
+use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +18,14 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::answer::Answer;
+use super::connection::Followed;
 use super::context::Context;
 use super::decision::{Stop, decide, head_of};
 use super::failure::{Failure, classify, may_connect_again, may_send_again};
 use super::findings;
 use crate::gateway::Gateway;
 use crate::health::Probe;
+use crate::upstream::address_name;
 
 /// The error type of a refusal on its way to `fail_to_proxy`, which answers.
 const REFUSED: ErrorType = ErrorType::new("Refused");
@@ -34,6 +37,11 @@ pub struct Phases {
 impl Phases {
     pub fn new(gateway: Arc<Gateway>) -> Self {
         Self { gateway }
+    }
+
+    /// Every answer of a stopping gateway ends its connection.
+    fn must_close(&self, context: &Context) -> bool {
+        !context.keep_alive || self.gateway.is_stopping()
     }
 
     /// Leaves the refusal for `fail_to_proxy`.
@@ -56,30 +64,64 @@ impl Phases {
                 record.error_detail = Some(Text::from(refusal.message().as_ref()));
             }
         });
-        if refusal.closes_connection() || self.gateway.is_stopping() {
+        if refusal.closes_connection() || self.must_close(context) {
             session.set_keepalive(None);
         }
         answer.send(session, &context.id).await
+    }
+
+    /// Where the upstream's answer has begun, nothing can be added to it that a
+    /// client would not take for the rest: the connection ends in its middle.
+    async fn refuse_late(&self, session: &mut Session, context: &mut Context, refusal: &Refusal) {
+        if answer_has_begun(session) {
+            context.note(|record| {
+                record.error = Some(refusal.code());
+                record.ended_by = EndedBy::Gateway;
+            });
+            session.set_keepalive(None);
+            session.shutdown().await;
+        } else {
+            // A client that does not take the answer has gone.
+            let _ = self.refuse(session, context, refusal).await;
+        }
     }
 }
 
 #[async_trait]
 impl ProxyHttp for Phases {
-    type CTX = Context;
+    /// Boxed: Pingora moves it from future to future.
+    type CTX = Box<Context>;
 
-    fn new_ctx(&self) -> Context {
-        Context::new(&self.gateway)
+    fn new_ctx(&self) -> Box<Context> {
+        Box::new(Context::new(&self.gateway))
+    }
+
+    /// Called with what the connection loop left for this very request.
+    fn on_connection_reuse(
+        &self,
+        _: &mut Session,
+        context: &mut Box<Context>,
+        left: Box<dyn Any + Send + Sync>,
+    ) {
+        context.keep_alive = !left.is::<Followed>();
     }
 
     /// None: Pingora's own would look for a compression nobody asked for.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        context: &mut Box<Context>,
+    ) -> Result<bool> {
         let peer = peer_ip(session);
         let head = head_of(session);
         findings::note_head(context, &head, peer);
         if let Some(probe) = Probe::of_request(&head) {
             let answer = probe.answer(&self.gateway);
+            if self.must_close(context) {
+                session.set_keepalive(None);
+            }
             answer.send(session, &context.id).await?;
             return Ok(true);
         }
@@ -93,7 +135,11 @@ impl ProxyHttp for Phases {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _: &mut Session,
+        context: &mut Box<Context>,
+    ) -> Result<Box<HttpPeer>> {
         let snapshot = context.snapshot.clone();
         let prepared = context
             .plan
@@ -109,7 +155,7 @@ impl ProxyHttp for Phases {
             record.attempts += 1;
             record.upstream_host = Some(prepared.authority.clone());
         });
-        match self.gateway.upstreams.peer(prepared).await {
+        match self.gateway.upstreams.peer(prepared, context.started).await {
             Ok(peer) => Ok(peer),
             Err(refusal) => self.fail(context, refusal),
         }
@@ -122,13 +168,13 @@ impl ProxyHttp for Phases {
         peer: &HttpPeer,
         _: std::os::unix::io::RawFd,
         digest: Option<&Digest>,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         context.note(|record| {
             record.upstream_address = peer._address.as_inet().copied();
             record.connect = (!reused).then(|| connect_time(digest));
         });
-        if uses_old_tls(digest) {
+        if uses_old_tls(digest) || !address_name::is_named(peer, digest) {
             return self.fail(context, Refusal::UpstreamTls);
         }
         Ok(())
@@ -138,7 +184,7 @@ impl ProxyHttp for Phases {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         if let Some(plan) = &context.plan {
             for name in &plan.remove {
@@ -161,7 +207,7 @@ impl ProxyHttp for Phases {
         session: &mut Session,
         _: &mut Option<Bytes>,
         _: bool,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         context.parked.restore(session);
         Ok(())
@@ -171,7 +217,7 @@ impl ProxyHttp for Phases {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         let status = response.status;
         if status.is_informational() && status != http::StatusCode::SWITCHING_PROTOCOLS {
@@ -183,13 +229,13 @@ impl ProxyHttp for Phases {
             record.first_byte = Some(elapsed);
         });
         response.insert_header(UPSTREAM_STATUS, status.as_u16())?;
-        response.insert_header(X_REQUEST_ID, context.id.header_value())?;
+        response.insert_header(X_REQUEST_ID, context.id.header_value().clone())?;
         if let Some(quota) = &context.quota {
             for (name, value) in quota.headers() {
                 response.insert_header(name, value)?;
             }
         }
-        if self.gateway.is_stopping() {
+        if self.must_close(context) {
             session.set_keepalive(None);
         }
         Ok(())
@@ -199,7 +245,7 @@ impl ProxyHttp for Phases {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        context: &mut Context,
+        context: &mut Box<Context>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         error.set_retry(may_connect_again(&error, context.attempts()));
@@ -211,7 +257,7 @@ impl ProxyHttp for Phases {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        context: &mut Context,
+        context: &mut Box<Context>,
         reused: bool,
     ) -> Box<Error> {
         context.parked.restore(session);
@@ -228,7 +274,7 @@ impl ProxyHttp for Phases {
         &self,
         session: &mut Session,
         error: &Error,
-        context: &mut Context,
+        context: &mut Box<Context>,
     ) -> FailToProxy {
         context.parked.restore(session);
         let failure = match context.refusal.take() {
@@ -244,8 +290,7 @@ impl ProxyHttp for Phases {
                 context.note(|record| {
                     record.error_detail = Some(Text::from(error.etype().as_str()));
                 });
-                // A client that does not take the answer has gone.
-                let _ = self.refuse(session, context, &refusal).await;
+                self.refuse_late(session, context, &refusal).await;
                 refusal.status().as_u16()
             }
         };
@@ -255,7 +300,12 @@ impl ProxyHttp for Phases {
         }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&Error>,
+        context: &mut Box<Context>,
+    ) {
         context.parked.restore(session);
         let status = session.response_written().map(|head| head.status.as_u16());
         let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
@@ -270,19 +320,24 @@ impl ProxyHttp for Phases {
     }
 
     /// What failed is in the record; Pingora's own lines would quote requests.
-    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Box<Context>, _: &Error) -> bool {
         true
     }
 
     fn suppress_proxy_warn_log(
         &self,
         _: &Session,
-        _: &Context,
+        _: &Box<Context>,
         _: &Error,
         _: ProxyWarnLogContext,
     ) -> bool {
         true
     }
+}
+
+fn answer_has_begun(session: &Session) -> bool {
+    let written = session.response_written();
+    written.is_some_and(|head| !head.status.is_informational() || head.status == 101)
 }
 
 fn peer_ip(session: &Session) -> IpAddr {

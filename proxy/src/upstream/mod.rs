@@ -6,6 +6,7 @@
 //! share them); TLS never goes out with an empty SNI (Pingora would then verify
 //! nothing); names are resolved by [`resolve`], not by `HttpPeer::new`.
 
+pub mod address_name;
 pub mod pool_key;
 pub mod reserved;
 pub mod resolve;
@@ -13,6 +14,7 @@ pub mod trust;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use knoxcall_bundle::settings::UpstreamSettings;
 use knoxcall_bundle::{Scheme, TargetHost};
@@ -67,6 +69,11 @@ impl Upstreams {
         };
         let mut template = HttpPeer::new(placeholder_address(), tls, sni);
         template.group_key = self.keys.key(service);
+        if let (TargetHost::Address(address), None, true) =
+            (&service.target.host, &service.upstream.server_name, tls)
+        {
+            address_name::verify_by_address(&mut template, *address);
+        }
         let options = &mut template.options;
         let timeouts = &service.upstream.timeouts;
         options.connection_timeout = Some(timeouts.connect);
@@ -87,11 +94,15 @@ impl Upstreams {
     }
 
     /// The peer for one try.
-    pub async fn peer(&self, prepared: &Prepared) -> Result<Box<HttpPeer>, Refusal> {
-        let address = self.book.pick(&prepared.addresses).await.map_err(|error| {
-            tracing::warn!(%error, "upstream not resolved");
-            Refusal::UpstreamUnresolved
-        })?;
+    pub async fn peer(&self, prepared: &Prepared, now: Instant) -> Result<Box<HttpPeer>, Refusal> {
+        let address = self
+            .book
+            .pick(&prepared.addresses, now)
+            .await
+            .map_err(|error| {
+                tracing::warn!(%error, "upstream not resolved");
+                Refusal::UpstreamUnresolved
+            })?;
         if !prepared.allow_reserved && self.reserved.contains(address) {
             tracing::warn!(upstream = %prepared.authority, %address, "reserved target refused");
             return Err(Refusal::UpstreamForbidden);
