@@ -6,7 +6,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use knoxcall_filters::Head;
-use knoxcall_filters::hygiene::{HeadBudget, check_parsed, check_raw, origin_form};
+use knoxcall_filters::hygiene::{BodyLength, HeadBudget, check_parsed, check_raw, origin_form};
 use libfuzzer_sys::fuzz_target;
 
 const BUDGET: HeadBudget = HeadBudget {
@@ -26,17 +26,29 @@ const SINGLE: [&str; 7] = [
 ];
 
 fuzz_target!(|data: &[u8]| {
-    if check_raw(data, &BUDGET).is_ok() {
+    if let Ok(body) = check_raw(data, &BUDGET) {
         assert!(data.len() <= BUDGET.bytes);
         let lines = lines(data);
         let headers = parsed(data, &lines);
         for name in SINGLE {
             assert!(headers.get_all(name).iter().count() <= 1, "{name} twice");
         }
-        let framings = ["content-length", "transfer-encoding"];
-        assert!(!framings.iter().all(|name| headers.contains_key(*name)));
+        check_framing(&headers, body);
     }
 });
+
+/// By a length or in chunks, never both.
+fn check_framing(headers: &HeaderMap, body: BodyLength) {
+    let length = headers.get("content-length");
+    let length = length.map(|length| length.to_str().expect("digits").parse().expect("a length"));
+    match headers.get("transfer-encoding") {
+        Some(coding) => {
+            assert!(coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+            assert_eq!((length, body), (None, BodyLength::Chunked));
+        }
+        None => assert_eq!(body, BodyLength::Exactly(length.unwrap_or(0))),
+    }
+}
 
 /// Each line ends with CRLF, neither stands alone, the last one is empty.
 fn lines(data: &[u8]) -> Vec<&[u8]> {

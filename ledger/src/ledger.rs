@@ -49,6 +49,8 @@ pub enum Error {
 pub struct Ledger {
     shared: Arc<Shared>,
     half: usize,
+    /// The sink keeps nothing: nothing is queued and encoded for it.
+    discards: bool,
     writer: Thread,
     running: Mutex<Option<Running>>,
 }
@@ -68,7 +70,9 @@ impl Ledger {
             return Err(Error::ZeroFlushInterval);
         }
         let output = open(&config.sink)?;
-        Self::start_with(output, config.queue, config.flush_interval)
+        let mut ledger = Self::start_with(output, config.queue, config.flush_interval)?;
+        ledger.discards = matches!(config.sink, Sink::Null);
+        Ok(ledger)
     }
 
     fn start_with<O>(output: O, queue: usize, flush_interval: Duration) -> Result<Self, Error>
@@ -90,6 +94,7 @@ impl Ledger {
         Ok(Self {
             shared,
             half: queue.div_ceil(2),
+            discards: false,
             writer: handle.thread().clone(),
             running: Mutex::new(Some(Running { handle, ended })),
         })
@@ -98,6 +103,10 @@ impl Ledger {
     /// Never waits. A record for which there is no room is dropped and counted.
     pub fn submit(&self, record: impl Into<Box<RequestRecord>>) {
         let record = record.into();
+        if self.discards && !self.shared.closing.load(Ordering::SeqCst) {
+            self.shared.count_discarded();
+            return;
+        }
         if self.shared.finished.load(Ordering::SeqCst) || self.shared.queue.push(record).is_err() {
             self.shared.drop_record();
             return;

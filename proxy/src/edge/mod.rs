@@ -13,6 +13,7 @@ pub mod decision;
 pub mod failure;
 mod findings;
 mod head_reader;
+mod header_edit;
 mod malformed;
 pub mod phases;
 mod replay;

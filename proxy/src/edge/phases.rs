@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderValue;
 use knoxcall_filters::Refusal;
 use knoxcall_filters::names::{UPSTREAM_STATUS, X_REQUEST_ID};
 use knoxcall_ledger::{EndedBy, Text};
@@ -23,6 +24,7 @@ use super::context::Context;
 use super::decision::{Stop, decide, head_of};
 use super::failure::{Failure, classify, may_connect_again, may_send_again};
 use super::findings;
+use super::header_edit::{edit_request, edit_response};
 use crate::gateway::Gateway;
 use crate::health::Probe;
 use crate::upstream::address_name;
@@ -126,7 +128,11 @@ impl ProxyHttp for Phases {
             return Ok(true);
         }
         match decide(&self.gateway, session, context, peer).await {
-            Ok(()) => Ok(false),
+            Ok(()) => {
+                // Pingora is about to copy the head.
+                edit_request(session.req_header_mut(), |_| {});
+                Ok(false)
+            }
             Err(Stop::Client(error)) => Err(error.into_down()),
             Err(Stop::Refused(refusal)) => {
                 self.refuse(session, context, &refusal).await?;
@@ -187,12 +193,14 @@ impl ProxyHttp for Phases {
         context: &mut Box<Context>,
     ) -> Result<()> {
         if let Some(plan) = &context.plan {
-            for name in &plan.remove {
-                request.remove_header(name);
-            }
-            for (name, value) in &plan.set {
-                request.insert_header(name.clone(), value.clone())?;
-            }
+            edit_request(request, |headers| {
+                for name in &plan.remove {
+                    headers.remove(name);
+                }
+                for (name, value) in &plan.set {
+                    headers.insert(name, value.clone());
+                }
+            });
             request.set_raw_path(&plan.path_and_query)?;
         }
         match context.body.clone() {
@@ -228,13 +236,13 @@ impl ProxyHttp for Phases {
             record.upstream_status = Some(status.as_u16());
             record.first_byte = Some(elapsed);
         });
-        response.insert_header(UPSTREAM_STATUS, status.as_u16())?;
-        response.insert_header(X_REQUEST_ID, context.id.header_value().clone())?;
-        if let Some(quota) = &context.quota {
-            for (name, value) in quota.headers() {
-                response.insert_header(name, value)?;
+        edit_response(response, |headers| {
+            headers.insert(UPSTREAM_STATUS, HeaderValue::from(status.as_u16()));
+            headers.insert(X_REQUEST_ID, context.id.header_value().clone());
+            if let Some(quota) = &context.quota {
+                headers.extend(quota.headers());
             }
-        }
+        });
         if self.must_close(context) {
             session.set_keepalive(None);
         }
