@@ -1,7 +1,7 @@
 //! The ledger: a bounded queue between the request path and one thread.
 //!
 //! Submitting wakes nobody: the thread looks at the queue once per flush
-//! interval, and is woken early only when the queue is half full. It is a
+//! interval, and is woken early only when many records wait. It is a
 //! thread and not a task, because it outlives every runtime of the process.
 
 use std::path::PathBuf;
@@ -45,10 +45,15 @@ pub enum Error {
     Thread(io::Error),
 }
 
+/// So few records are still in the processor's caches when the writer comes,
+/// and so many are worth waking it.
+const WAKE_AT: usize = 256;
+
 /// Share it by `Arc`. Dropping the last one closes it.
 pub struct Ledger {
     shared: Arc<Shared>,
-    half: usize,
+    /// The writer is woken when so many records wait.
+    wake_at: usize,
     /// The sink keeps nothing: nothing is queued and encoded for it.
     discards: bool,
     writer: Thread,
@@ -93,7 +98,7 @@ impl Ledger {
             .map_err(Error::Thread)?;
         Ok(Self {
             shared,
-            half: queue.div_ceil(2),
+            wake_at: queue.div_ceil(2).min(WAKE_AT),
             discards: false,
             writer: handle.thread().clone(),
             running: Mutex::new(Some(Running { handle, ended })),
@@ -115,7 +120,9 @@ impl Ledger {
         if self.shared.finished.load(Ordering::SeqCst) {
             self.shared.drop_queued();
         }
-        if self.shared.queue.len() >= self.half && !self.shared.woken.swap(true, Ordering::AcqRel) {
+        if self.shared.queue.len() >= self.wake_at
+            && !self.shared.woken.swap(true, Ordering::AcqRel)
+        {
             self.writer.unpark();
         }
     }
@@ -197,7 +204,7 @@ impl<O: Output> WriterThread<O> {
         self.writer.finish(&self.shared);
     }
 
-    /// Until the next flush is due, the queue is half full, or the ledger
+    /// Until the next flush is due, many records wait, or the ledger
     /// closes. While the sink refuses, a full queue is no reason to hurry.
     fn rest(&self, turn: Turn) {
         let until = Instant::now() + self.flush_interval;

@@ -74,7 +74,12 @@ fn queued(numbers: std::ops::Range<usize>) -> Shared {
 
 fn queue(shared: &Shared, numbers: std::ops::Range<usize>) {
     for number in numbers {
-        assert!(shared.queue.push(sample::numbered(number)).is_ok());
+        assert!(
+            shared
+                .queue
+                .push(Box::new(sample::numbered(number)))
+                .is_ok()
+        );
     }
 }
 

@@ -123,3 +123,24 @@ impl Document {
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Document).to_value()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// `UPDATE_GOLDEN=1 cargo test -p knoxcall-bundle` writes the file.
+    #[test]
+    fn the_schema_changes_only_on_purpose() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/document/schema.golden.json");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            let text = serde_json::to_string_pretty(&schema()).unwrap();
+            std::fs::write(&file, text + "\n").unwrap();
+        }
+        let golden: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        assert_eq!(golden, schema());
+    }
+}

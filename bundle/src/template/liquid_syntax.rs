@@ -4,6 +4,7 @@
 //!
 //! Loops and includes are refused: a template runs inside a request.
 
+use super::liquid_limits::{Blocks, Indexes, check_date_format, check_number, is_clock};
 use super::{Segment, TemplateError, UNCLOSED_EXPRESSION, parse_placeholder, unknown_variable};
 use crate::template::Builtin;
 
@@ -34,6 +35,10 @@ const TAGS: [&str; 12] = [
 
 pub(super) struct Rewritten {
     pub(super) text: String,
+    /// Every expression and tag as a template of its own. Liquid panics on
+    /// some mistakes that follow other text; on these it cannot, and where all
+    /// of them are valid, so is the syntax of the whole.
+    pub(super) pieces: Vec<String>,
     pub(super) bindings: Vec<(String, Segment)>,
 }
 
@@ -64,6 +69,7 @@ pub(super) fn rewrite(text: &str) -> Result<Rewritten, TemplateError> {
     rewriter.text.push_str(rest);
     Ok(Rewritten {
         text: rewriter.text,
+        pieces: rewriter.pieces,
         bindings: rewriter.bindings,
     })
 }
@@ -71,9 +77,18 @@ pub(super) fn rewrite(text: &str) -> Result<Rewritten, TemplateError> {
 #[derive(Default)]
 struct Rewriter {
     text: String,
+    pieces: Vec<String>,
     bindings: Vec<(String, Segment)>,
     /// What `assign` and `capture` have made so far.
-    locals: Vec<String>,
+    locals: Vec<Local>,
+    blocks: Blocks,
+    /// Whether the value that is read may be `now` or `today`.
+    clock: bool,
+}
+
+struct Local {
+    name: String,
+    clock: bool,
 }
 
 impl Rewriter {
@@ -86,8 +101,9 @@ impl Rewriter {
             self.conditional(inner)?;
         } else {
             let value = self.values(inner, Spaces::InNames)?;
-            self.text
-                .push_str(&format!("{{{{{open} {value} {close}}}}}"));
+            let piece = format!("{{{{{open} {value} {close}}}}}");
+            self.text.push_str(&piece);
+            self.pieces.push(piece);
         }
         Ok(rest.get(2..).unwrap_or_default())
     }
@@ -99,7 +115,22 @@ impl Rewriter {
             inner.get(word.len()..).unwrap_or_default(),
             Spaces::EndNames,
         )?;
-        self.text.push_str(&format!("{{% {word} {condition} %}}"));
+        self.emit(word, &condition, ("", ""))
+    }
+
+    /// Any tag's inside has the form of any other's: as `else`, which does not
+    /// look at it, it is a template without the end of its block.
+    fn emit(
+        &mut self,
+        word: &str,
+        inside: &str,
+        (open, close): (&str, &str),
+    ) -> Result<(), TemplateError> {
+        self.blocks.take(word)?;
+        self.text
+            .push_str(&format!("{{%{open} {word} {inside} {close}%}}"));
+        self.pieces
+            .push(format!("{{% if 1 %}}{{% else {inside} %}}{{% endif %}}"));
         Ok(())
     }
 
@@ -125,8 +156,7 @@ impl Rewriter {
             _ => {}
         }
         let arguments = self.arguments(word, inner.get(word.len()..).unwrap_or_default())?;
-        self.text
-            .push_str(&format!("{{%{open} {word} {arguments} {close}%}}"));
+        self.emit(word, &arguments, (open, close))?;
         Ok(rest)
     }
 
@@ -140,7 +170,10 @@ impl Rewriter {
             return Err(TemplateError::Liquid);
         }
         let value = self.values(text.get(name.len()..).unwrap_or_default(), Spaces::EndNames)?;
-        self.locals.push(name.to_owned());
+        self.locals.push(Local {
+            name: name.to_owned(),
+            clock: self.clock,
+        });
         Ok(format!("{name} {value}"))
     }
 
@@ -159,13 +192,15 @@ impl Rewriter {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         let mut after_pipe = false;
+        let mut indexes = Indexes::default();
+        self.clock = false;
         while let Some(first) = rest.chars().next() {
             let length = match first {
                 '\'' | '"' => quoted(rest),
                 _ if is_name_start(first) => {
                     let word = identifier(rest);
                     let (length, replacement) = match after_pipe {
-                        true => (word.len(), word.to_owned()),
+                        true => (word.len(), self.filter(word, rest)?),
                         false => self.word(word, rest, spaces)?,
                     };
                     out.push_str(&replacement);
@@ -176,12 +211,30 @@ impl Rewriter {
                 _ if first.is_ascii_digit() => number(rest),
                 _ => first.len_utf8(),
             };
+            indexes.take(first)?;
             after_pipe = first == '|' || (after_pipe && first.is_whitespace());
             let (taken, left) = rest.split_at_checked(length).ok_or(TemplateError::Liquid)?;
+            match first {
+                '\'' | '"' => self.clock |= is_clock(taken),
+                _ if first.is_ascii_digit() => check_number(taken, out.ends_with('-'))?,
+                _ => {}
+            }
             out.push_str(taken);
             rest = left;
         }
         Ok(out)
+    }
+
+    /// A filter's name. `date` reads a number of seconds only from a text.
+    fn filter(&self, name: &str, text: &str) -> Result<String, TemplateError> {
+        if name != "date" {
+            return Ok(name.to_owned());
+        }
+        if self.clock {
+            return Err(TemplateError::Clock);
+        }
+        check_date_format(text.get(name.len()..).unwrap_or_default())?;
+        Ok(format!("append: '' | {name}"))
     }
 
     /// A word that is no filter: how much of the text it takes, and what
@@ -200,7 +253,11 @@ impl Rewriter {
             return Ok((length, self.bind(segment)));
         }
         let root = word.split('.').next().unwrap_or(word);
-        if self.locals.iter().any(|local| local == root) || KEYWORDS.contains(&word) {
+        if let Some(local) = self.locals.iter().rev().find(|local| local.name == root) {
+            self.clock |= local.clock;
+            return Ok((word.len(), word.to_owned()));
+        }
+        if KEYWORDS.contains(&word) {
             return Ok((word.len(), word.to_owned()));
         }
         let builtin = Builtin::parse(word).ok_or_else(|| unknown_variable(word))?;
@@ -257,7 +314,7 @@ fn end_of(text: &str, close: &str) -> Option<usize> {
 }
 
 /// The length of a quoted text; an unclosed quote is a character.
-fn quoted(text: &str) -> usize {
+pub(super) fn quoted(text: &str) -> usize {
     let quote = text.chars().next().map_or(0, char::len_utf8);
     let (mark, inside) = text.split_at(quote);
     inside.find(mark).map_or(quote, |end| end + 2 * quote)

@@ -5,6 +5,7 @@
 //! uses Liquid (tags, filters) keeps a Liquid template. A substituted value is
 //! never parsed again.
 
+mod liquid_limits;
 mod liquid_syntax;
 
 use std::fmt;
@@ -88,6 +89,14 @@ pub enum TemplateError {
     },
     #[error("the Liquid tag `{0}` is not available")]
     UnavailableTag(String),
+    #[error("the number `{0}` is out of range")]
+    Number(String),
+    #[error("is nested deeper than {} levels", liquid_limits::MAX_NESTING)]
+    TooDeep,
+    #[error("the filter `date` does not take `now` or `today`: it could keep the time of loading")]
+    Clock,
+    #[error("the format of the filter `date` is missing or not valid")]
+    DateFormat,
     #[error("is not valid Liquid")]
     Liquid,
 }
@@ -113,6 +122,16 @@ impl TemplateError {
             },
             Self::UnavailableTag(_) => {
                 "a template runs inside a request: it neither loops nor includes".to_owned()
+            }
+            Self::Number(_) => {
+                format!("whole numbers are from {} to {}", i64::MIN, i64::MAX)
+            }
+            Self::TooDeep => "write {% case %} in place of many {% elsif %}".to_owned(),
+            Self::Clock => {
+                "{{ timestamp | date: '%Y-%m-%d' }} is the time of the request".to_owned()
+            }
+            Self::DateFormat => {
+                "write it in quotes, as '%Y-%m-%d', with widths of at most two digits".to_owned()
             }
             Self::Liquid => "check tags, filters and quotes; every block needs its end".to_owned(),
         }
@@ -274,9 +293,11 @@ static LIQUID: LazyLock<Option<liquid::Parser>> =
 fn parse_liquid(text: &str) -> Result<Template, TemplateError> {
     let rewritten = liquid_syntax::rewrite(text)?;
     let parser = LIQUID.as_ref().ok_or(TemplateError::Liquid)?;
-    let template = parser
-        .parse(&rewritten.text)
-        .map_err(|_| TemplateError::Liquid)?;
+    let parse = |text: &str| parser.parse(text).map_err(|_| TemplateError::Liquid);
+    for piece in &rewritten.pieces {
+        parse(piece)?;
+    }
+    let template = parse(&rewritten.text)?;
     Ok(Template::Liquid(Arc::new(LiquidTemplate {
         template,
         bindings: rewritten.bindings,

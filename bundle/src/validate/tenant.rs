@@ -13,6 +13,9 @@ use super::limit::{limit_fields, rate_limit};
 use super::signature::Signers;
 use super::{Sources, api_key, client, route, secret, time};
 
+/// What `{slug}.{base}` begins with where it stands for a sandbox.
+const SANDBOX_PREFIX: &str = "sandbox-";
+
 /// The environment that exists where none is declared.
 const DEFAULT_ENVIRONMENT: &str = "production";
 
@@ -25,8 +28,9 @@ pub(crate) fn tenant(
     let identity = &document.tenant;
     let slug = identity.slug.to_ascii_lowercase();
     let id = tenant_id(identity, &slug, &at, problems);
-    let slug = named::<TenantSlug>(&slug, &at.key("slug"), problems);
+    let slug = tenant_slug(&slug, &at.key("slug"), problems);
     let hosts = hosts(identity, &at, problems);
+    check_extra_hosts(identity, &own_hosts(&hosts, slug.as_ref()), &at, problems);
     let environments = environments(document, problems);
 
     let names = environment_names(&environments);
@@ -68,6 +72,17 @@ fn bundled(secret: DeclaredSecret) -> Secret {
         name: secret.name,
         values: secret.values,
     }
+}
+
+fn tenant_slug(text: &str, at: &At<'_>, problems: &mut Problems) -> Option<TenantSlug> {
+    if text.starts_with(SANDBOX_PREFIX) {
+        problems.add(
+            at,
+            "begins with `sandbox-`, which marks the sandbox host of a tenant",
+            "choose another slug",
+        );
+    }
+    named(text, at, problems)
 }
 
 fn tenant_id(
@@ -155,24 +170,46 @@ fn host(text: &str, at: &At<'_>, problems: &mut Problems) -> Option<HostName> {
     named::<HostName>(&text.to_ascii_lowercase(), at, problems)
 }
 
+/// An extra host cannot be one that the tenant has anyway: it would take that
+/// one's meaning.
+fn check_extra_hosts(
+    identity: &TenantIdentity,
+    own: &[HostName],
+    at: &At<'_>,
+    problems: &mut Problems,
+) {
+    let at = at.key("extra_hosts");
+    for (index, text) in identity.extra_hosts.iter().enumerate() {
+        let text = text.to_ascii_lowercase();
+        if own.iter().any(|host| host.as_str() == text) {
+            let message = "is already a host of this tenant, by its slug and base_domain";
+            problems.add(&at.index(index), message, "leave it out");
+        }
+    }
+}
+
 /// Every host the tenant answers under.
 fn all_hosts(hosts: &TenantHosts, slug: Option<&TenantSlug>) -> Vec<HostName> {
-    let mut all: Vec<String> = hosts
-        .extra
-        .iter()
-        .map(|host| host.as_str().to_owned())
-        .collect();
-    if let (Some(base), Some(slug)) = (&hosts.base_domain, slug) {
-        all.push(format!("{slug}.{base}"));
-        all.push(format!("sandbox-{slug}.{base}"));
-        let hashes = hosts.subdomain_hash.iter();
-        let hashes = hashes.chain(hosts.previous_hash.iter().map(|previous| &previous.hash));
-        all.extend(hashes.map(|hash| format!("{hash}.{slug}.{base}")));
-    }
-    let names = all.iter();
-    names
-        .filter_map(|name| HostName::try_from(name.as_str()).ok())
-        .collect()
+    let extra = hosts.extra.iter().cloned();
+    extra.chain(own_hosts(hosts, slug)).collect()
+}
+
+/// The hosts that follow from slug and base domain.
+fn own_hosts(hosts: &TenantHosts, slug: Option<&TenantSlug>) -> Vec<HostName> {
+    let (Some(base), Some(slug)) = (&hosts.base_domain, slug) else {
+        return Vec::new();
+    };
+    let current = hosts.subdomain_hash.iter();
+    let previous = hosts.previous_hash.iter().map(|previous| &previous.hash);
+    let hashes = current.chain(previous);
+    [
+        format!("{slug}.{base}"),
+        format!("{SANDBOX_PREFIX}{slug}.{base}"),
+    ]
+    .into_iter()
+    .chain(hashes.map(|hash| format!("{hash}.{slug}.{base}")))
+    .filter_map(|name| HostName::try_from(name.as_str()).ok())
+    .collect()
 }
 
 fn environments(document: &TenantDocument, problems: &mut Problems) -> Vec<Environment> {

@@ -8,7 +8,7 @@ mod scalar;
 
 use std::collections::HashSet;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value};
 
 use crate::problem::{DocPath, PathStep, Problem};
@@ -46,14 +46,15 @@ pub(crate) struct Parsed {
 }
 
 pub(crate) fn parse(text: &str) -> Parsed {
+    let last = last_line(text);
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let done = match event {
-            Ok((event, span)) => builder.take(event, span.start),
+            Ok((event, span)) => builder.take(event, span.start.line().min(last)),
             Err(error) => {
                 let message = format!("is not valid YAML: {}", error.info());
-                builder.stop(error.marker().line(), &message, "")
+                builder.stop(error.marker().line().min(last), &message, "")
             }
         };
         if done {
@@ -61,6 +62,16 @@ pub(crate) fn parse(text: &str) -> Parsed {
         }
     }
     builder.finish()
+}
+
+/// The parser places what is missing at the end after it, on a line that may
+/// not exist.
+fn last_line(text: &str) -> usize {
+    let ended = text.strip_suffix("\r\n");
+    let ended = ended.or_else(|| text.strip_suffix(['\r', '\n']));
+    let text = ended.unwrap_or(text);
+    let breaks = text.matches(['\r', '\n']).count();
+    1 + breaks - text.matches("\r\n").count()
 }
 
 impl Node {
@@ -159,8 +170,7 @@ struct Builder {
 
 impl Builder {
     /// Says whether reading is over.
-    fn take(&mut self, event: Event<'_>, at: Marker) -> bool {
-        let line = at.line();
+    fn take(&mut self, event: Event<'_>, line: usize) -> bool {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => false,
             Event::DocumentStart(_) => {
@@ -432,7 +442,21 @@ mod tests {
 
     #[test]
     fn a_syntax_error_has_its_line() {
-        assert_eq!(problem("a: 1\nb: [1, 2\n").0, 3);
+        assert_eq!(problem("a: 1\nb: ]\nc: 2\n").0, 2);
+    }
+
+    #[test]
+    fn a_syntax_error_at_the_end_is_on_the_last_line() {
+        for (text, line) in [
+            ("a: 1\nb: [1, 2", 2),
+            ("a: 1\nb: [1, 2\n", 2),
+            ("a: 1\r\nb: [1, 2\r\n", 2),
+            ("a: 1\nb: [1, 2\n\n", 3),
+            ("[", 1),
+            ("a: 1\nb: \"", 2),
+        ] {
+            assert_eq!(problem(text).0, line, "{text:?}");
+        }
     }
 
     proptest! {
@@ -446,6 +470,8 @@ mod tests {
         fn never_panics_on_what_looks_like_yaml(text in "[-a:\\[\\]{}&*!|>'\"#, \n~0-9.]{0,80}") {
             let parsed = parse(&text);
             prop_assert!(parsed.complete || !parsed.problems.is_empty());
+            let lines = text.split(['\r', '\n']).count();
+            prop_assert!(parsed.problems.iter().all(|problem| problem.line <= Some(lines)));
         }
     }
 }

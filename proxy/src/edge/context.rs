@@ -132,9 +132,6 @@ impl Drop for Context {
         if let Some(first_byte) = record.first_byte {
             metrics.upstream_latency.observe(first_byte.as_secs_f64());
         }
-        if let Some(code) = record.error {
-            metrics.count_refusal(code);
-        }
         self.gateway.ledger.submit(record);
     }
 }

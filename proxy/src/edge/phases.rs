@@ -58,6 +58,7 @@ impl Phases {
         context: &mut Context,
         refusal: &Refusal,
     ) -> Result<()> {
+        self.gateway.metrics.count_refusal(refusal.code());
         let answer = Answer::refusal(refusal, &context.id, context.quota.as_ref());
         context.note(|record| {
             record.error = Some(refusal.code());
@@ -76,6 +77,7 @@ impl Phases {
     /// client would not take for the rest: the connection ends in its middle.
     async fn refuse_late(&self, session: &mut Session, context: &mut Context, refusal: &Refusal) {
         if answer_has_begun(session) {
+            self.gateway.metrics.count_refusal(refusal.code());
             context.note(|record| {
                 record.error = Some(refusal.code());
                 record.ended_by = EndedBy::Gateway;

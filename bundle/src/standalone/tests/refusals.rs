@@ -152,6 +152,54 @@ fn refuses_a_hash_without_its_base_and_an_overlap_without_a_successor() {
 }
 
 #[test]
+fn refuses_a_slug_that_reads_as_the_sandbox_of_another_tenant() {
+    for slug in ["sandbox-acme", "Sandbox-Acme"] {
+        let text = format!("tenant: {{slug: {slug}, base_domain: knox.example}}\n");
+        let report = Setup::new(&text).report();
+        assert!(
+            report.contains("config.yaml:1: tenant.slug: begins with `sandbox-`"),
+            "{report}"
+        );
+        assert!(report.contains("1 problem"), "{report}");
+    }
+    for slug in ["sandbox", "sandboxed", "my-sandbox-a"] {
+        let text = format!("tenant: {{slug: {slug}, base_domain: knox.example}}\n");
+        assert!(Setup::new(&text).load().is_ok(), "{slug}");
+    }
+}
+
+#[test]
+fn refuses_an_extra_host_that_the_tenant_has_anyway() {
+    let text = |host: &str| {
+        format!(
+            "tenant:
+  slug: acme
+  base_domain: knox.example
+  subdomain_hash: b1b2c3d4
+  previous_hash: {{hash: a1b2c3d4, valid_until: '2030-01-01T00:00:00Z'}}
+  extra_hosts:
+    - gate.example
+    - {host}
+"
+        )
+    };
+    for host in [
+        "acme.knox.example",
+        "ACME.knox.example",
+        "sandbox-acme.knox.example",
+        "b1b2c3d4.acme.knox.example",
+        "a1b2c3d4.acme.knox.example",
+    ] {
+        let report = Setup::new(&text(host)).report();
+        assert!(
+            report.contains("config.yaml:8: tenant.extra_hosts[1]: is already a host"),
+            "{report}"
+        );
+    }
+    assert!(Setup::new(&text("other.knox.example")).load().is_ok());
+}
+
+#[test]
 fn refuses_a_ca_file_without_certificates() {
     let text =
         "routes: [{slug: a, target_base_url: 'https://x.example', custom_ca_file: ca.pem}]\n";
