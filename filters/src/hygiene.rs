@@ -5,6 +5,7 @@
 //! line opens no request, two equal Content-Length are two. Nothing is
 //! repaired; what passes means the same to whoever comes after us.
 
+mod class;
 mod raw;
 mod syntax;
 
@@ -33,11 +34,9 @@ impl Default for HeadBudget {
     }
 }
 
-const SINGLES: usize = 7;
-
 /// Headers that a decision depends on. Where another copy could be read by
 /// the next hop, or by us, there is no safe choice between the two.
-static SINGLE: [HeaderName; SINGLES] = [
+static SINGLE: [HeaderName; 7] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,

@@ -1,55 +1,10 @@
 //! The grammar of methods, targets, hosts and lengths.
 
+use super::class::Class;
 use crate::refusal::{Malformation, Refusal};
 
-type Class = [bool; 256];
-
-/// `tchar` of RFC 9110 section 5.6.2.
-pub(super) static TOKEN: Class = class(b"!#$%&'*+-.^_`|~");
-
-/// Of a path: `pchar` and slashes, RFC 3986 section 3.3.
-static PATH: Class = class(b"-._~!$&'()*+,;=:@/%");
-
-/// Of a query: RFC 3986 section 3.4, and brackets, which RFC 3986 keeps out
-/// of queries and browsers send in them all the same.
-static QUERY: Class = class(b"-._~!$&'()*+,;=:@/%?[]");
-
-/// Of a host that is not a bracketed address. Not all of `reg-name`: escapes
-/// and sub-delimiters stand in no DNS name, and parsers disagree on them.
-static HOST: Class = class(b"-._");
-
-static BRACKETED: Class = class(b":.");
-
-/// Letters and digits, and these.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated by the compiler, which would refuse"
-)]
-const fn class(others: &[u8]) -> Class {
-    let mut class = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        class[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut at = 0;
-    while at < others.len() {
-        class[others[at] as usize] = true;
-        at += 1;
-    }
-    class
-}
-
-pub(super) fn is_all(class: &Class, text: &[u8]) -> bool {
-    text.iter().all(|byte| is_one(class, *byte))
-}
-
-pub(super) fn is_one(class: &Class, byte: u8) -> bool {
-    class.get(usize::from(byte)).is_some_and(|allowed| *allowed)
-}
-
 pub(super) fn check_method(method: &[u8]) -> Result<(), Refusal> {
-    if method.is_empty() || !is_all(&TOKEN, method) {
+    if method.is_empty() || !Class::TOKEN.has_all(method) {
         return Err(Refusal::Malformed(Malformation::InvalidHead));
     }
     if method == b"TRACE" || method == b"CONNECT" {
@@ -62,16 +17,36 @@ pub(super) fn check_method(method: &[u8]) -> Result<(), Refusal> {
 /// of OPTIONS: everything that is served has a path.
 pub(super) fn check_target(target: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     let (authority, path_and_query) = split_authority(target);
-    let (path, query) = match memchr::memchr(b'?', path_and_query) {
-        Some(at) => path_and_query.split_at(at),
-        None => (path_and_query, [].as_slice()),
-    };
+    let (path, query) = split_escaped(Class::PATH, path_and_query);
     let is_path = path.starts_with(b"/") || (path.is_empty() && authority.is_some());
-    if is_path && is_all(&PATH, path) && is_all(&QUERY, query) && escapes_are_valid(path_and_query)
-    {
+    let is_query = query.is_empty() || query.starts_with(b"?");
+    if is_path && is_query && split_escaped(Class::QUERY, query).1.is_empty() {
         Ok(authority)
     } else {
         Err(Refusal::Malformed(Malformation::InvalidTarget))
+    }
+}
+
+/// As much of `text` as is of this class or of escapes, and the rest.
+fn split_escaped(class: Class, text: &[u8]) -> (&[u8], &[u8]) {
+    let mut rest = text;
+    loop {
+        (_, rest) = class.split(rest);
+        match after_escape(rest) {
+            Some(after) => rest = after,
+            None => return text.split_at(text.len() - rest.len()),
+        }
+    }
+}
+
+/// A `%` with two hexadecimal digits, and never NUL.
+fn after_escape(text: &[u8]) -> Option<&[u8]> {
+    match text {
+        [b'%', b'0', b'0', ..] => None,
+        [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            Some(after)
+        }
+        _no_escape => None,
     }
 }
 
@@ -109,32 +84,27 @@ fn split_authority(target: &[u8]) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
-/// Each `%` with two hexadecimal digits, and never NUL.
-fn escapes_are_valid(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'%', text).all(|at| match text.get(at + 1..at + 3) {
-        Some(b"00") | None => false,
-        Some(digits) => digits.iter().all(u8::is_ascii_hexdigit),
-    })
-}
-
 /// `host` or `host:port`; the host a name or an address.
 pub(super) fn check_host(value: &[u8]) -> Result<(), Refusal> {
-    let (host, port) = match memchr::memrchr(b':', value) {
-        Some(colon) if !value.ends_with(b"]") => {
-            let (host, port) = value.split_at(colon);
-            (host, port.get(1..))
-        }
-        Some(_) | None => (value, None),
+    let port = match value {
+        [b'[', address @ ..] => after_address(address),
+        name => after_name(name),
     };
-    let host_is_valid = match host.strip_prefix(b"[").and_then(|v6| v6.strip_suffix(b"]")) {
-        Some(v6) => !v6.is_empty() && is_all(&BRACKETED, v6),
-        None => !host.is_empty() && host.len() <= 255 && is_all(&HOST, host),
-    };
-    if host_is_valid && port.is_none_or(is_port) {
-        Ok(())
-    } else {
-        Err(Refusal::Malformed(Malformation::InvalidHost))
+    match port {
+        Some([]) => Ok(()),
+        Some([b':', port @ ..]) if is_port(port) => Ok(()),
+        Some(_) | None => Err(Refusal::Malformed(Malformation::InvalidHost)),
     }
+}
+
+fn after_address(text: &[u8]) -> Option<&[u8]> {
+    let (address, rest) = Class::BRACKETED.split(text);
+    rest.strip_prefix(b"]").filter(|_| !address.is_empty())
+}
+
+fn after_name(text: &[u8]) -> Option<&[u8]> {
+    let (name, rest) = Class::HOST.split(text);
+    (1..=255).contains(&name.len()).then_some(rest)
 }
 
 fn is_port(text: &[u8]) -> bool {

@@ -1,9 +1,9 @@
-//! How many connections are open, in all and by address, and the limits on
-//! both. A trusted proxy carries many callers, so its address has no limit of
+//! How many connections are open, in all and by address (IPv6: by /64, which
+//! is what one customer has), and the limits on both. A trusted proxy carries many callers, so its address has no limit of
 //! its own.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,6 +45,7 @@ impl Connections {
         if already_open >= limits.total {
             return None;
         }
+        let peer = counted_as(peer);
         if let Some(most) = limits.per_address {
             if !self.count_address(peer, most) {
                 return None;
@@ -75,6 +76,13 @@ impl Connections {
             IpAddr::V6(v6) => (v6.to_bits() >> 64) as usize,
         };
         self.by_address.get(last_byte % SHARDS)
+    }
+}
+
+fn counted_as(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
 }
 
@@ -120,6 +128,16 @@ mod tests {
         assert!(connections.admit(address(2), LIMITS).is_some());
         drop(held);
         assert_eq!(connections.open(), 0);
+    }
+
+    #[test]
+    fn counts_an_ipv6_network_as_one_address() {
+        let connections = Arc::new(Connections::default());
+        let one: IpAddr = "2001:db8::1".parse().unwrap();
+        let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
+        let held = [one, neighbour].map(|peer| connections.admit(peer, LIMITS).unwrap());
+        assert!(connections.admit(one, LIMITS).is_none());
+        drop(held);
     }
 
     #[test]

@@ -132,11 +132,7 @@ fn judge_head<'t, 'h>(
     context: &mut Context,
 ) -> Result<Admitted<'t, 'h>, Refusal> {
     let site = locate(&snapshot.table, head, peer, unix)?;
-    // Trusted proxies carry many callers: their own address has no budget.
-    let budgeted = site
-        .address
-        .client
-        .filter(|address| !snapshot.table.trusts(*address));
+    let budgeted = site.address.budget();
     if let Some(address) = budgeted
         && let Some(retry_after) = gateway.counters.unauthorized().exhausted(address, now)
     {
