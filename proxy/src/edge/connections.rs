@@ -1,6 +1,6 @@
 //! How many connections are open, in all and by address (IPv6: by /64, which
-//! is what one customer has), and the limits on both. A trusted proxy carries many callers, so its address has no limit of
-//! its own.
+//! is what one customer has), and the limits on both. A trusted proxy carries
+//! many callers, so its address has no limit of its own.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

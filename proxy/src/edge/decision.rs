@@ -84,7 +84,7 @@ pub async fn decide(
     let head = head_of(session);
     let admitted = standing.on(&head);
     if admitted.service.signature.is_some() {
-        check_signature(gateway, &admitted, &head, body.as_ref(), unix, context).await?;
+        check_signature(gateway, &admitted, &head, body.as_ref(), context).await?;
     }
     make_plan(&admitted, &head, body, unix, context)
 }
@@ -209,15 +209,17 @@ async fn fetch_body(
     Ok(Some(body))
 }
 
-/// The signature, then the claim of what may count only once.
+/// The signature, then the claim of what may count only once. By the clock of
+/// this moment: the body may have taken longer than the signature lasts, and a
+/// claim that has ended would be forgotten, and could be made again.
 async fn check_signature(
     gateway: &Gateway,
     admitted: &Admitted<'_, '_>,
     head: &Head<'_>,
     body: Option<&Bytes>,
-    unix: UnixSeconds,
     context: &mut Context,
 ) -> Result<(), Refusal> {
+    let unix = unix_seconds(SystemTime::now());
     let body = body.map(Bytes::as_ref).unwrap_or_default();
     if let Some(claim) = verify(admitted, head, body, unix)? {
         claim_once(gateway, &claim, unix).await?;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use knoxcall_filters::Refusal;
 use knoxcall_filters::names::{UPSTREAM_STATUS, X_REQUEST_ID};
+use knoxcall_filters::rate_limit::Quota;
 use knoxcall_ledger::{EndedBy, Text};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -241,8 +242,9 @@ impl ProxyHttp for Phases {
         edit_response(response, |headers| {
             headers.insert(UPSTREAM_STATUS, HeaderValue::from(status.as_u16()));
             headers.insert(X_REQUEST_ID, context.id.header_value().clone());
-            if let Some(quota) = &context.quota {
-                headers.extend(quota.headers());
+            // Not `extend`: that would leave an upstream's own beside ours.
+            for (name, value) in context.quota.iter().flat_map(Quota::headers) {
+                headers.insert(name, value);
             }
         });
         if self.must_close(context) {

@@ -36,6 +36,17 @@ fn what_is_left_is_told_and_then_refused() {
 }
 
 #[test]
+fn an_upstreams_own_rate_headers_do_not_stand_beside_ours() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-RateLimit-Limit: 99\r\nX-RateLimit-Remaining: 98\r\n\r\n",
+    );
+    let gateway = Gateway::start(&limited(&upstream, 3, 0));
+    let response = gateway.get("/");
+    assert_eq!(response.head.all("x-ratelimit-limit"), ["3"]);
+    assert_eq!(response.head.all("x-ratelimit-remaining"), ["2"]);
+}
+
+#[test]
 fn a_burst_is_extra() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&limited(&upstream, 3, 2));

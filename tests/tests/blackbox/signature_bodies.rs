@@ -1,7 +1,9 @@
 //! Signed bodies: the whole of one is judged before an upstream hears of it.
 
+use std::time::Duration;
+
 use knoxcall_tests::config::SIGNING_SECRET;
-use knoxcall_tests::{Config, Gateway, Request, Upstream, keys, signing};
+use knoxcall_tests::{Config, Gateway, Request, Upstream, keys, pause, signing};
 use serde_json::json;
 
 #[test]
@@ -83,6 +85,24 @@ fn a_declared_length_over_the_limit_is_refused_without_waiting_for_it() {
     let head = String::from_utf8(sign(b"x").head_bytes()).unwrap();
     client.send(head.replace("\r\n\r\n", "\r\nContent-Length: 99999999999\r\n\r\n"));
     client.read().assert_refused(413, "body_too_large");
+    upstream.assert_untouched();
+}
+
+/// Else a body dripped past its signature's end would be accepted, and twice:
+/// what is remembered of a signature is forgotten at that moment.
+#[test]
+fn a_signature_that_ends_while_the_body_comes_is_refused() {
+    let upstream = Upstream::start();
+    let short = json!({"signature_tolerance_sec": 1});
+    let gateway = Gateway::start(&config(&upstream).edit_route("echo", short));
+    let request = sign(b"slow").body("slow");
+    let mut client = gateway.connect();
+    client.send(request.head_bytes());
+    pause(Duration::from_millis(2500));
+    client.send(request.body_bytes());
+    client
+        .read_any("POST")
+        .assert_refused(401, "signature_expired");
     upstream.assert_untouched();
 }
 
