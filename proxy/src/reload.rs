@@ -67,8 +67,12 @@ impl Reload {
                 let routes = snapshot.routes;
                 self.gateway.snapshot.store(Arc::new(snapshot));
                 self.gateway.upstreams.book.sweep();
-                watched.fingerprint = fingerprint(&files);
-                watched.files = files;
+                // Of the same files the one from before the load holds: what
+                // was written meanwhile is then seen as a change.
+                if files != watched.files {
+                    watched.fingerprint = fingerprint(&files);
+                    watched.files = files;
+                }
                 metrics.reloads_applied.inc();
                 metrics.config_valid.set(1);
                 tracing::info!(routes, "configuration reloaded");
@@ -99,7 +103,7 @@ impl Reload {
 impl BackgroundService for Reload {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-            tracing::error!("SIGHUP cannot be watched; file changes are");
+            tracing::error!("SIGHUP cannot be watched; nothing will be reloaded");
             return;
         };
         loop {
