@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use knoxcall_bundle::{Scheme, Target, TargetHost, UnixSeconds};
 use smallvec::SmallVec;
 
@@ -18,11 +18,9 @@ use crate::inject::RequestValues;
 use crate::names::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::path;
 use crate::refusal::Refusal;
-use crate::table::{ServiceTarget, TargetIndex};
+use crate::table::TargetIndex;
 pub use crate::upstream_headers::BodyState;
-use crate::upstream_headers::{self, HeaderNames};
-
-pub type HeaderValues = SmallVec<[(HeaderName, HeaderValue); 8]>;
+use crate::upstream_headers;
 
 /// What the proxy knows of a request beside its head.
 #[derive(Clone, Copy, Debug)]
@@ -47,20 +45,17 @@ pub enum BodyNeed {
     Whole,
 }
 
-/// The request as the upstream gets it: first `remove`, then `set`.
+/// The request as the upstream gets it.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub target: Arc<ServiceTarget>,
     pub target_index: TargetIndex,
     /// The target's path and the client's, joined, and the client's query.
     pub path_and_query: Vec<u8>,
-    pub remove: HeaderNames,
-    /// Each takes the place of every value that the name had; where a name
-    /// stands twice the later one counts.
-    pub set: HeaderValues,
+    /// All of them, in place of the client's.
+    pub headers: HeaderMap,
     /// The connection turns into a WebSocket if the upstream agrees.
     pub websocket: bool,
-    /// The names of the secrets in `set`.
+    /// The names of the secrets in `headers`.
     pub secrets_used: Arc<[Arc<str>]>,
 }
 
@@ -103,30 +98,43 @@ pub fn plan(
 ) -> Result<Plan, Refusal> {
     let rules = admitted.rules;
     let websocket = upstream_headers::is_websocket(head);
-    let mut plan = Plan {
-        target: rules.target.clone(),
-        target_index: rules.target_index,
-        path_and_query: path_and_query(admitted, head),
-        remove: upstream_headers::removed(head, admitted.service, &rules.injector, body),
-        set: HeaderValues::new(),
-        websocket,
-        secrets_used: rules.injector.secrets().clone(),
-    };
-    set_forwarded(admitted, head, facts, &mut plan.set);
+    let mut headers = kept(admitted, head, body);
+    set_forwarded(admitted, head, facts, &mut headers);
     for header in rules.injector.headers(&request_values(admitted, facts)) {
-        plan.set.push(header?);
+        let (name, value) = header?;
+        headers.insert(name, value);
     }
     if websocket {
-        plan.set
-            .push((CONNECTION, HeaderValue::from_static("Upgrade")));
-        plan.set
-            .push((UPGRADE, HeaderValue::from_static("websocket")));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
-    frame(admitted, head, body, &mut plan);
+    frame(admitted, body, &mut headers);
     // Last, so that no injected header takes their place.
-    plan.set.push((X_REQUEST_ID, facts.request_id.clone()));
-    plan.set.push((HOST, rules.host.clone()));
-    Ok(plan)
+    headers.insert(X_REQUEST_ID, facts.request_id.clone());
+    headers.insert(HOST, rules.host.clone());
+    Ok(Plan {
+        target_index: rules.target_index,
+        path_and_query: path_and_query(admitted, head),
+        headers,
+        websocket,
+        secrets_used: rules.injector.secrets().clone(),
+    })
+}
+
+/// The client's headers that go on, with room for ours: a map that grows
+/// moves all it holds.
+fn kept(admitted: &Admitted<'_, '_>, head: &Head<'_>, body: BodyState) -> HeaderMap {
+    const OURS: usize = 8;
+    let injector = &admitted.rules.injector;
+    let kept = upstream_headers::kept(head, admitted.service, injector, body);
+    let room = kept.len() + injector.header_names().len() + OURS;
+    let mut headers = HeaderMap::with_capacity(room);
+    for (name, value) in kept {
+        if *name != HOST {
+            headers.append(name, value.clone());
+        }
+    }
+    headers
 }
 
 fn request_values<'r>(admitted: &Admitted<'r, '_>, facts: &RequestFacts<'r>) -> RequestValues<'r> {
@@ -149,14 +157,14 @@ fn set_forwarded(
     admitted: &Admitted<'_, '_>,
     head: &Head<'_>,
     facts: &RequestFacts<'_>,
-    set: &mut HeaderValues,
+    headers: &mut HeaderMap,
 ) {
     if let Some(address) = admitted.address.client.and_then(address_value) {
-        set.push((X_FORWARDED_FOR, address));
+        headers.insert(X_FORWARDED_FOR, address);
     }
-    set.push((X_FORWARDED_PROTO, proto(admitted, head, facts.proto)));
+    headers.insert(X_FORWARDED_PROTO, proto(admitted, head, facts.proto));
     if let Some(host) = client_host(head) {
-        set.push((X_FORWARDED_HOST, host));
+        headers.insert(X_FORWARDED_HOST, host);
     }
 }
 
@@ -204,20 +212,18 @@ fn client_host(head: &Head<'_>) -> Option<HeaderValue> {
 }
 
 /// A body that was read is sent by its length, whatever it came by.
-fn frame(admitted: &Admitted<'_, '_>, head: &Head<'_>, body: BodyState, plan: &mut Plan) {
+fn frame(admitted: &Admitted<'_, '_>, body: BodyState, headers: &mut HeaderMap) {
     let BodyState::Whole { length, changed } = body else {
         return;
     };
-    let was_framed =
-        head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
-    if was_framed || length > 0 {
-        plan.remove.push(TRANSFER_ENCODING);
-        plan.set.push((CONTENT_LENGTH, HeaderValue::from(length)));
+    let was_chunked = headers.remove(TRANSFER_ENCODING).is_some();
+    if length > 0 || was_chunked || headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     let merged = changed && admitted.rules.injector.merges_json();
-    if merged && !head.headers.contains_key(CONTENT_TYPE) {
+    if merged && !headers.contains_key(CONTENT_TYPE) {
         let json = HeaderValue::from_static("application/json");
-        plan.set.push((CONTENT_TYPE, json));
+        headers.insert(CONTENT_TYPE, json);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which of the client's headers do not reach the upstream. The rule: the
+//! Which of the client's headers reach the upstream. The rule: the
 //! upstream sees no credential of ours, no claim about the client that we did
 //! not make ourselves, nothing that was meant for one hop only (RFC 9110,
 //! section 7.6.1), and nothing that a CGI-like server would take for one of
@@ -14,7 +14,10 @@ use crate::inject::Injector;
 use crate::names::METHOD_OVERRIDES;
 use crate::table::Service;
 
-pub type HeaderNames = SmallVec<[HeaderName; 4]>;
+/// In the client's order; a name with several values stands once for each.
+pub type Kept<'h> = SmallVec<[(&'h HeaderName, &'h HeaderValue); 16]>;
+
+type HeaderNames = SmallVec<[HeaderName; 4]>;
 
 /// Everything of these families is ours, and so are `x-knox-*` headers that
 /// do not exist yet.
@@ -46,28 +49,23 @@ enum Owner {
     BodyDigest,
 }
 
-/// The headers to take out of a request before anything is set. Framing
-/// headers stay: they belong to whoever writes the message.
-pub fn removed(
-    head: &Head<'_>,
+/// Framing headers stay: they belong to whoever writes the message.
+pub fn kept<'h>(
+    head: &Head<'h>,
     service: &Service,
     injector: &Injector,
     body: BodyState,
-) -> HeaderNames {
+) -> Kept<'h> {
     let judge = Judge {
         service,
         injector,
         body,
         methods_matter: service.allowed_methods.is_some() || !service.by_method.is_empty(),
     };
-    let mut removed = HeaderNames::new();
-    for name in head.headers.keys() {
-        if judge.removes(name, head.headers) {
-            removed.push(name.clone());
-        }
-    }
-    add_nominated(head.headers, &mut removed);
-    removed
+    let nominated = nominated(head.headers);
+    let goes_on = |name| !judge.removes(name, head.headers) && !nominated.contains(name);
+    let headers = head.headers.iter();
+    headers.filter(|(name, _)| goes_on(name)).collect()
 }
 
 /// A WebSocket handshake (RFC 6455, section 4.1), the one upgrade that passes.
@@ -202,19 +200,12 @@ fn holds_our_key(value: &HeaderValue) -> bool {
 
 /// Headers that the client's `Connection` names are for this hop as well; not
 /// those by which the message is framed and addressed, however.
-fn add_nominated(headers: &HeaderMap, removed: &mut HeaderNames) {
-    for token in tokens(headers, &CONNECTION) {
-        if is_connection_option(token) {
-            continue;
-        }
-        let Ok(name) = HeaderName::from_bytes(token) else {
-            continue;
-        };
-        let stays = name == HOST || name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
-        if !stays && headers.contains_key(&name) && !removed.contains(&name) {
-            removed.push(name);
-        }
-    }
+fn nominated(headers: &HeaderMap) -> HeaderNames {
+    tokens(headers, &CONNECTION)
+        .filter(|token| !is_connection_option(token))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING)
+        .collect()
 }
 
 fn is_connection_option(token: &[u8]) -> bool {

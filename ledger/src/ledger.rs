@@ -54,7 +54,7 @@ pub struct Ledger {
     shared: Arc<Shared>,
     /// The writer is woken when so many records wait.
     wake_at: usize,
-    /// The sink keeps nothing: nothing is queued and encoded for it.
+    /// The sink keeps nothing: nothing is queued, encoded or counted for it.
     discards: bool,
     writer: Thread,
     running: Mutex<Option<Running>>,
@@ -105,11 +105,16 @@ impl Ledger {
         })
     }
 
+    /// Whether a submitted record is written anywhere. Where it is not, there is
+    /// no need to make one.
+    pub fn keeps_records(&self) -> bool {
+        !self.discards
+    }
+
     /// Never waits. A record for which there is no room is dropped and counted.
     pub fn submit(&self, record: impl Into<Box<RequestRecord>>) {
         let record = record.into();
-        if self.discards && !self.shared.closing.load(Ordering::SeqCst) {
-            self.shared.count_discarded();
+        if self.discards {
             return;
         }
         if self.shared.finished.load(Ordering::SeqCst) || self.shared.queue.push(record).is_err() {

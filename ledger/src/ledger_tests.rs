@@ -95,13 +95,25 @@ fn dropping_the_ledger_closes_it() {
 }
 
 #[test]
-fn closing_again_does_nothing_and_later_records_are_dropped() {
+fn a_sink_that_keeps_nothing_counts_nothing() {
     let ledger = Ledger::start(Config {
         sink: Sink::Null,
         queue: 4,
         flush_interval: HOUR,
     })
     .unwrap();
+    assert!(!ledger.keeps_records());
+    ledger.submit(sample::bare());
+    ledger.close();
+    let stats = ledger.stats();
+    assert_eq!((stats.written, stats.dropped, stats.queued), (0, 0, 0));
+}
+
+#[test]
+fn closing_again_does_nothing_and_later_records_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = to_file(&folder.path().join("requests.jsonl"), 4);
+    assert!(ledger.keeps_records());
     ledger.submit(sample::bare());
     ledger.close();
     ledger.close();
@@ -161,12 +173,8 @@ fn a_full_queue_drops_and_counts_exactly() {
 
 #[test]
 fn counts_exactly_while_it_is_closed_under_load() {
-    let ledger = Ledger::start(Config {
-        sink: Sink::Null,
-        queue: 16,
-        flush_interval: HOUR,
-    })
-    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = to_file(&folder.path().join("requests.jsonl"), 16);
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| (0..1000).for_each(|number| ledger.submit(sample::numbered(number))));

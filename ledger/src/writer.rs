@@ -110,11 +110,6 @@ impl Shared {
         }
     }
 
-    /// Written to a sink that keeps nothing.
-    pub(crate) fn count_discarded(&self) {
-        self.written.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(crate) fn drop_record(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }

@@ -74,7 +74,7 @@ impl Injector {
         }
     }
 
-    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+    pub fn header_names(&self) -> impl ExactSizeIterator<Item = &HeaderName> {
         self.headers.iter().map(|(name, _)| name)
     }
 

@@ -11,14 +11,11 @@ fn removed_from(environment: RouteEnvironment, request: &Request, body: BodyStat
         tenant_with(environment),
         &crate::testing::request("/"),
         |admitted, _| {
-            let removed = removed(
-                &request.head(),
-                admitted.service,
-                &admitted.rules.injector,
-                body,
-            );
-            removed
-                .iter()
+            let head = request.head();
+            let kept = kept(&head, admitted.service, &admitted.rules.injector, body);
+            let names = head.headers.keys();
+            names
+                .filter(|name| !kept.iter().any(|(kept, _)| kept == name))
                 .map(|name| name.as_str().to_owned())
                 .collect()
         },

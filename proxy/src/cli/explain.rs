@@ -153,22 +153,27 @@ fn print_plan(
         BodyState::of(body, rewritten.as_ref()),
         &facts,
     )?;
-    let target = &plan.target.target;
+    let target = &admitted.rules.target.target;
     let host = match &target.host {
         TargetHost::Name(name) => name.to_string(),
         TargetHost::Address(address) => address.to_string(),
     };
     println!("upstream      {host} port {}", target.port);
     println!("path          {}", plan.path_and_query.escape_ascii());
-    let sets: Vec<&str> = plan.set.iter().map(|(name, _)| name.as_str()).collect();
-    println!("sets          {}", sets.join(", "));
-    let removes: Vec<&str> = plan.remove.iter().map(HeaderName::as_str).collect();
-    println!("removes       {}", removes.join(", "));
+    println!("sets          {}", names_beyond(&plan.headers, head.headers));
+    println!("removes       {}", names_beyond(head.headers, &plan.headers));
     println!("secrets       {}", plan.secrets_used.join(", "));
     if let Some(new) = rewritten {
         println!("body          rewritten, {} bytes", new.content.len());
     }
     Ok(())
+}
+
+/// The names in one map that the other has not, or has with other values.
+fn names_beyond(these: &HeaderMap, those: &HeaderMap) -> String {
+    let differs = |name: &&HeaderName| !these.get_all(*name).iter().eq(those.get_all(*name));
+    let names: Vec<&str> = these.keys().filter(differs).map(HeaderName::as_str).collect();
+    names.join(", ")
 }
 
 fn print_trail(trail: &Trail) {

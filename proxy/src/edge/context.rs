@@ -3,13 +3,13 @@
 //! Pingora's own `logging` phase does not run in the last two cases.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
 use knoxcall_filters::Refusal;
-use knoxcall_filters::plan::Plan;
 use knoxcall_filters::rate_limit::Quota;
+use knoxcall_filters::table::TargetIndex;
 use knoxcall_ledger::{EndedBy, RequestRecord};
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -34,9 +34,12 @@ pub struct Context {
     pub started: Instant,
     /// The same moment by the clock on the wall.
     pub arrived: SystemTime,
-    /// Boxed, because the record is moved to the ledger when all is over.
-    pub record: Option<Box<RequestRecord>>,
-    pub plan: Option<Plan>,
+    /// Boxed, because it is moved to the ledger when all is over. `None` where
+    /// the ledger would keep nothing.
+    record: Option<Box<RequestRecord>>,
+    pub outcome: Outcome,
+    /// Where the request goes; its head is the one that goes there.
+    pub target: Option<TargetIndex>,
     /// The whole body, where it has been read before a peer was chosen.
     pub body: Option<Bytes>,
     pub parked: Parked,
@@ -44,6 +47,18 @@ pub struct Context {
     pub quota: Option<Quota>,
     /// Set by a phase that fails, for the one that answers.
     pub refusal: Option<Refusal>,
+}
+
+/// How it went: for the metrics, and for the record where there is one.
+#[derive(Default)]
+pub struct Outcome {
+    /// What the client was answered.
+    pub status: Option<u16>,
+    pub upstream_status: Option<u16>,
+    /// Until the first byte of the upstream's answer.
+    pub first_byte: Option<Duration>,
+    /// Times an upstream was tried.
+    pub attempts: u32,
 }
 
 // === impl RequestId ===
@@ -83,7 +98,10 @@ impl Context {
         let snapshot = gateway.snapshot.load_full();
         let arrived = SystemTime::now();
         let id = RequestId::at(arrived);
-        let record = RequestRecord::new(id.uuid(), arrived, snapshot.obfuscator.clone());
+        let record = gateway.ledger.keeps_records().then(|| {
+            let masks = snapshot.obfuscator.clone();
+            Box::new(RequestRecord::new(id.uuid(), arrived, masks))
+        });
         gateway.metrics.requests_active.inc();
         Self {
             gateway: gateway.clone(),
@@ -92,8 +110,9 @@ impl Context {
             id,
             started: Instant::now(),
             arrived,
-            record: Some(Box::new(record)),
-            plan: None,
+            record,
+            outcome: Outcome::default(),
+            target: None,
             body: None,
             parked: Parked::default(),
             quota: None,
@@ -107,32 +126,39 @@ impl Context {
             write(record);
         }
     }
-
-    pub fn attempts(&self) -> u32 {
-        self.record.as_ref().map_or(0, |record| record.attempts)
-    }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
-        let metrics = &self.gateway.metrics;
-        metrics.requests_active.dec();
+        let total = self.started.elapsed();
+        self.count(total);
         let Some(mut record) = self.record.take() else {
             return;
         };
-        record.total = self.started.elapsed();
+        record.total = total;
+        record.status = self.outcome.status;
+        record.upstream_status = self.outcome.upstream_status;
+        record.first_byte = self.outcome.first_byte;
+        record.attempts = self.outcome.attempts;
         if std::thread::panicking() {
             record.ended_by = EndedBy::Panic;
         }
-        metrics.count_request(record.status);
-        metrics.latency.observe(record.total.as_secs_f64());
-        if let Some(status) = record.upstream_status {
+        self.gateway.ledger.submit(record);
+    }
+}
+
+impl Context {
+    fn count(&self, total: Duration) {
+        let metrics = &self.gateway.metrics;
+        metrics.requests_active.dec();
+        metrics.count_request(self.outcome.status);
+        metrics.latency.observe(total.as_secs_f64());
+        if let Some(status) = self.outcome.upstream_status {
             metrics.count_upstream(status);
         }
-        if let Some(first_byte) = record.first_byte {
+        if let Some(first_byte) = self.outcome.first_byte {
             metrics.upstream_latency.observe(first_byte.as_secs_f64());
         }
-        self.gateway.ledger.submit(record);
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use knoxcall_bundle::UnixSeconds;
 use knoxcall_counters::{Claim, Now, Taken};
 use knoxcall_filters::plan::{
-    BodyNeed, BodyState, Proto, RequestFacts, body_need, plan, plan_body,
+    BodyNeed, BodyState, Plan, Proto, RequestFacts, body_need, plan, plan_body,
 };
 use knoxcall_filters::rate_limit::{Quota, limits};
 use knoxcall_filters::refusal::LimitScope;
@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 use super::body::{BodyError, BodyLimits, keep_for_retry, read_whole};
 use super::context::Context;
 use super::findings;
+use super::header_edit::replace_request;
 use crate::gateway::Gateway;
 use crate::snapshot::{LiveLimit, Snapshot};
 
@@ -57,7 +58,8 @@ impl From<BodyError> for Stop {
     }
 }
 
-/// Decides, and leaves in the context what the later phases execute.
+/// Decides. The session's head is then the one that the upstream gets, and the
+/// context says which upstream that is.
 pub async fn decide(
     gateway: &Gateway,
     session: &mut Session,
@@ -86,7 +88,11 @@ pub async fn decide(
     if admitted.service.signature.is_some() {
         check_signature(gateway, &admitted, &head, body.as_ref(), context).await?;
     }
-    make_plan(&admitted, &head, body, unix, context)
+    let plan = make_plan(&admitted, &head, body, unix, context)?;
+    context.target = Some(plan.target_index);
+    replace_request(session.req_header_mut(), plan.headers, &plan.path_and_query)
+        .map_err(|_| Refusal::Internal)?;
+    Ok(())
 }
 
 /// What the upstream gets in place of what the client sent.
@@ -96,7 +102,7 @@ fn make_plan(
     body: Option<Bytes>,
     unix: UnixSeconds,
     context: &mut Context,
-) -> Result<(), Stop> {
+) -> Result<Plan, Refusal> {
     let id = context.id.clone();
     let facts = RequestFacts {
         request_id: id.header_value(),
@@ -118,8 +124,7 @@ fn make_plan(
     }
     let plan = plan(admitted, head, body_state, &facts)?;
     findings::note_secrets(context, &plan.secrets_used, secrets_in_body);
-    context.plan = Some(plan);
-    Ok(())
+    Ok(plan)
 }
 
 /// Everything that the head alone decides.

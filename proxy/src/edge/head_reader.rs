@@ -1,9 +1,12 @@
 //! Reads one request head from a connection, whole or not at all, before
 //! Pingora sees a byte of it.
 
-use bytes::{Buf, BytesMut};
-use pingora::protocols::Stream;
+use std::sync::LazyLock;
 use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use memchr::memmem::Finder;
+use pingora::protocols::Stream;
 use tokio::io::AsyncReadExt;
 
 use super::deadline::Deadline;
@@ -82,9 +85,21 @@ fn skip_empty_line(bytes: &mut BytesMut, searched: usize) {
 /// too, so that hygiene can refuse them at once instead of at the deadline.
 fn head_end(bytes: &[u8], searched: usize) -> Option<usize> {
     let from = searched.saturating_sub(3);
-    memchr::memchr_iter(b'\n', bytes.get(from..)?)
-        .map(|at| from + at + 1)
-        .find_map(|next| match bytes.get(next..)? {
+    let text = bytes.get(from..)?;
+    let end = match EMPTY_LINE.find(text) {
+        Some(at) => Some(at + EMPTY_LINE.needle().len()),
+        None => bare_end(text),
+    };
+    end.map(|end| from + end)
+}
+
+static EMPTY_LINE: LazyLock<Finder> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
+fn bare_end(text: &[u8]) -> Option<usize> {
+    let lines = memchr::memchr_iter(b'\n', text).map(|at| at + 1);
+    lines
+        .filter_map(|next| Some((next, text.get(next..)?)))
+        .find_map(|(next, rest)| match rest {
             [b'\n', ..] => Some(next + 1),
             [b'\r', b'\n', ..] => Some(next + 2),
             _ => None,

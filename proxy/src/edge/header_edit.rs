@@ -1,4 +1,4 @@
-//! Many headers changed at once, at the price of their letter case.
+//! Heads changed as a whole, at the price of their letter case.
 //!
 //! Pingora keeps the case of each name in a second map, and every change of
 //! one header parses its name anew. Ten changes cost more than a whole
@@ -8,17 +8,24 @@
 //! case; they mean the same (RFC 9110, section 5.1).
 
 use http::HeaderMap;
-use http::request::Parts as RequestParts;
 use http::response::Parts as ResponseParts;
+use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-/// The target as received is forgotten, what the URI keeps of it is not.
-pub fn edit_request(request: &mut RequestHeader, edit: impl FnOnce(&mut HeaderMap)) {
-    let (nothing, ()) = http::Request::new(()).into_parts();
-    let taken = std::mem::replace(request, RequestHeader::from(nothing));
-    let mut parts = RequestParts::from(taken);
-    edit(&mut parts.headers);
-    *request = RequestHeader::from(parts);
+/// Only the method and the version stay.
+pub fn replace_request(
+    request: &mut RequestHeader,
+    headers: HeaderMap,
+    path_and_query: &[u8],
+) -> Result<()> {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = request.method.clone();
+    parts.version = request.version;
+    parts.headers = headers;
+    let mut new = RequestHeader::from(parts);
+    new.set_raw_path(path_and_query)?;
+    *request = new;
+    Ok(())
 }
 
 /// A reason phrase of the upstream's own is forgotten.
@@ -37,20 +44,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_keeps_all_but_the_case_of_its_names() {
+    fn a_request_keeps_its_method_and_version_only() {
         let mut request = RequestHeader::build("PUT", b"/a?b=c", Some(2)).unwrap();
         request.set_version(Version::HTTP_11);
-        request.append_header("X-Two", "1").unwrap();
-        request.append_header("x-TWO", "2").unwrap();
-        edit_request(&mut request, |headers| {
-            headers.insert("x-new", HeaderValue::from_static("3"));
-        });
+        request.append_header("X-Old", "1").unwrap();
+        let mut headers = HeaderMap::new();
+        headers.append("x-two", HeaderValue::from_static("1"));
+        headers.append("x-two", HeaderValue::from_static("2"));
+        headers.append("content-type", HeaderValue::from_static("text/plain"));
+        replace_request(&mut request, headers, b"/v1/a%2f?b=c").unwrap();
         assert_eq!(request.method, Method::PUT);
-        assert_eq!(request.raw_path(), b"/a?b=c");
+        assert_eq!(request.raw_path(), b"/v1/a%2f?b=c");
         assert_eq!(request.version, Version::HTTP_11);
         let mut wire = Vec::new();
         request.header_to_h1_wire(&mut wire);
-        assert_eq!(wire, b"x-two: 1\r\nx-two: 2\r\nx-new: 3\r\n");
+        assert_eq!(
+            wire,
+            b"x-two: 1\r\nx-two: 2\r\nContent-Type: text/plain\r\n"
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::context::Context;
 use super::decision::{Stop, decide, head_of};
 use super::failure::{Failure, classify, may_connect_again, may_send_again};
 use super::findings;
-use super::header_edit::{edit_request, edit_response};
+use super::header_edit::edit_response;
 use crate::gateway::Gateway;
 use crate::health::Probe;
 use crate::upstream::address_name;
@@ -131,11 +131,7 @@ impl ProxyHttp for Phases {
             return Ok(true);
         }
         match decide(&self.gateway, session, context, peer).await {
-            Ok(()) => {
-                // Pingora is about to copy the head.
-                edit_request(session.req_header_mut(), |_| {});
-                Ok(false)
-            }
+            Ok(()) => Ok(false),
             Err(Stop::Client(error)) => Err(error.into_down()),
             Err(Stop::Refused(refusal)) => {
                 self.refuse(session, context, &refusal).await?;
@@ -151,19 +147,16 @@ impl ProxyHttp for Phases {
     ) -> Result<Box<HttpPeer>> {
         let snapshot = context.snapshot.clone();
         let prepared = context
-            .plan
-            .as_ref()
-            .and_then(|plan| snapshot.upstreams.get(plan.target_index.0));
+            .target
+            .and_then(|target| snapshot.upstreams.get(target.0));
         let Some(prepared) = prepared else {
             return self.fail(context, Refusal::Internal);
         };
-        if context.attempts() > 0 {
+        if context.outcome.attempts > 0 {
             self.gateway.metrics.upstream_retries.inc();
         }
-        context.note(|record| {
-            record.attempts += 1;
-            record.upstream_host = Some(prepared.authority.clone());
-        });
+        context.outcome.attempts += 1;
+        context.note(|record| record.upstream_host = Some(prepared.authority.clone()));
         match self.gateway.upstreams.peer(prepared, context.started).await {
             Ok(peer) => Ok(peer),
             Err(refusal) => self.fail(context, refusal),
@@ -195,17 +188,6 @@ impl ProxyHttp for Phases {
         request: &mut RequestHeader,
         context: &mut Box<Context>,
     ) -> Result<()> {
-        if let Some(plan) = &context.plan {
-            edit_request(request, |headers| {
-                for name in &plan.remove {
-                    headers.remove(name);
-                }
-                for (name, value) in &plan.set {
-                    headers.insert(name, value.clone());
-                }
-            });
-            request.set_raw_path(&plan.path_and_query)?;
-        }
         match context.body.clone() {
             Some(body) if !body.is_empty() => context.parked.park(session, request, body),
             Some(_) | None => {}
@@ -234,11 +216,8 @@ impl ProxyHttp for Phases {
         if status.is_informational() && status != http::StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
-        let elapsed = context.started.elapsed();
-        context.note(|record| {
-            record.upstream_status = Some(status.as_u16());
-            record.first_byte = Some(elapsed);
-        });
+        context.outcome.upstream_status = Some(status.as_u16());
+        context.outcome.first_byte = Some(context.started.elapsed());
         edit_response(response, |headers| {
             headers.insert(UPSTREAM_STATUS, HeaderValue::from(status.as_u16()));
             headers.insert(X_REQUEST_ID, context.id.header_value().clone());
@@ -260,7 +239,7 @@ impl ProxyHttp for Phases {
         context: &mut Box<Context>,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(may_connect_again(&error, context.attempts()));
+        error.set_retry(may_connect_again(&error, context.outcome.attempts));
         error
     }
 
@@ -277,7 +256,7 @@ impl ProxyHttp for Phases {
         let body_at_hand = context.body.is_some() || !session.as_ref().retry_buffer_truncated();
         let retry = reused
             && session.response_written().is_none()
-            && may_send_again(&error, method, body_at_hand, context.attempts());
+            && may_send_again(&error, method, body_at_hand, context.outcome.attempts);
         error.set_retry(retry);
         error
     }
@@ -319,13 +298,13 @@ impl ProxyHttp for Phases {
         context: &mut Box<Context>,
     ) {
         context.parked.restore(session);
-        let status = session.response_written().map(|head| head.status.as_u16());
+        context.outcome.status = session.response_written().map(|head| head.status.as_u16());
         let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
+        let answered = error.is_none() && context.outcome.upstream_status.is_some();
         context.note(|record| {
-            record.status = status;
             record.request_bytes = received as u64;
             record.response_bytes = sent as u64;
-            if error.is_none() && record.upstream_status.is_some() {
+            if answered {
                 record.ended_by = EndedBy::Upstream;
             }
         });

@@ -20,7 +20,7 @@ use knoxcall_bundle::settings::UpstreamSettings;
 use knoxcall_bundle::{Scheme, TargetHost};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::ServiceTarget;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
 use pool_key::PoolKeys;
 use reserved::ReservedTargets;
@@ -75,6 +75,8 @@ impl Upstreams {
             address_name::verify_by_address(&mut template, *address);
         }
         let options = &mut template.options;
+        // The plan has done it, by stricter rules: not once more.
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
         let timeouts = &service.upstream.timeouts;
         options.connection_timeout = Some(timeouts.connect);
         options.total_connection_timeout = Some(timeouts.connect * 2);
