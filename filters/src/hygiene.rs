@@ -5,13 +5,15 @@
 //! line opens no request, two equal Content-Length are two. Nothing is
 //! repaired; what passes means the same to whoever comes after us.
 
+mod chunks;
 mod class;
 mod raw;
 mod syntax;
 
 use http::{HeaderName, Version, header};
 
-pub use self::raw::{BodyLength, check_raw};
+pub use self::chunks::{Chunks, Malchunked};
+pub use self::raw::{BodyLength, Framing, check_raw};
 pub use self::syntax::origin_form;
 use crate::head::Head;
 use crate::names;

@@ -83,6 +83,7 @@ pub enum Malformation {
     UnsupportedTransferEncoding,
     InvalidTarget,
     InvalidHead,
+    InvalidBody,
     DuplicateHeader,
 }
 
@@ -197,7 +198,7 @@ impl Refusal {
             Self::MethodNotSupported => "TRACE and CONNECT are not served",
             Self::UnknownHost => "this host is not served here",
             Self::InvalidPath => {
-                "the path must not contain dot segments, encoded slashes or backslashes"
+                "the path must not contain dot segments, encoded slashes or backslashes, nor begin with two slashes"
             }
             Self::TooManyUnauthorized { .. } => "too many unauthorized requests from this address",
             Self::Unauthorized => "unauthorized",
@@ -338,7 +339,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Malformation {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::MissingHost,
         Self::InvalidHost,
         Self::HostMismatch,
@@ -346,6 +347,7 @@ impl Malformation {
         Self::UnsupportedTransferEncoding,
         Self::InvalidTarget,
         Self::InvalidHead,
+        Self::InvalidBody,
         Self::DuplicateHeader,
     ];
 
@@ -358,6 +360,7 @@ impl Malformation {
             Self::UnsupportedTransferEncoding => "the only transfer coding served is chunked, once",
             Self::InvalidTarget => "the request target is not a valid path and query",
             Self::InvalidHead => "the request head is not well-formed",
+            Self::InvalidBody => "the request body is not well-formed in its chunks",
             Self::DuplicateHeader => "a header that must be single was sent twice",
         }
     }

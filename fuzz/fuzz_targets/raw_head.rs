@@ -26,14 +26,17 @@ const SINGLE: [&str; 7] = [
 ];
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(body) = check_raw(data, &BUDGET) {
+    if let Ok(framing) = check_raw(data, &BUDGET) {
         assert!(data.len() <= BUDGET.bytes);
         let lines = lines(data);
         let headers = parsed(data, &lines);
         for name in SINGLE {
             assert!(headers.get_all(name).iter().count() <= 1, "{name} twice");
         }
-        check_framing(&headers, body);
+        let mut upgrades = headers.get_all("upgrade").iter();
+        let asks = upgrades.any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        assert_eq!(framing.asks_websocket, asks);
+        check_framing(&headers, framing.body);
     }
 });
 

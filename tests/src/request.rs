@@ -7,6 +7,7 @@ use crate::config::keys;
 pub struct Request {
     pub method: String,
     pub target: String,
+    version: &'static str,
     host: String,
     headers: Vec<(String, String)>,
     body: Option<Body>,
@@ -24,6 +25,7 @@ impl Request {
         Self {
             method: method.to_owned(),
             target: target.to_owned(),
+            version: "HTTP/1.1",
             host: "gw.test".to_owned(),
             headers: Vec::new(),
             body: None,
@@ -41,6 +43,11 @@ impl Request {
 
     pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Self {
         Self::new("POST", target).body(body)
+    }
+
+    pub fn version(mut self, version: &'static str) -> Self {
+        self.version = version;
+        self
     }
 
     pub fn host(mut self, host: &str) -> Self {
@@ -103,8 +110,8 @@ impl Request {
 
     pub fn head_bytes(&self) -> Vec<u8> {
         let mut head = format!(
-            "{} {} HTTP/1.1\r\nHost: {}\r\n",
-            self.method, self.target, self.host
+            "{} {} {}\r\nHost: {}\r\n",
+            self.method, self.target, self.version, self.host
         );
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));

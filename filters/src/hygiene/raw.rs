@@ -11,7 +11,7 @@ use crate::refusal::{Malformation, Refusal};
 const INVALID: Refusal = Refusal::Malformed(Malformation::InvalidHead);
 
 /// `head` ends with the empty line, and nothing comes after it.
-pub fn check_raw(head: &[u8], budget: &HeadBudget) -> Result<BodyLength, Refusal> {
+pub fn check_raw(head: &[u8], budget: &HeadBudget) -> Result<Framing, Refusal> {
     if head.len() > budget.bytes {
         return Err(Refusal::HeadTooLarge);
     }
@@ -30,10 +30,21 @@ pub fn check_raw(head: &[u8], budget: &HeadBudget) -> Result<BodyLength, Refusal
         rest = after;
     }
     check_host(&request_line, &seen)?;
-    check_framing(&request_line, &seen)
+    Ok(Framing {
+        body: check_framing(&request_line, &seen)?,
+        asks_websocket: seen.has_websocket,
+    })
 }
 
-/// How much body follows a head that has passed.
+/// What a head that has passed says of the bytes behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    pub body: BodyLength,
+    /// They may be of the WebSocket protocol, if the answer agrees.
+    pub asks_websocket: bool,
+}
+
+/// How much body follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
     Exactly(u64),
@@ -150,7 +161,7 @@ mod tests {
     use crate::hygiene::SINGLE;
 
     fn check(head: impl AsRef<[u8]>) -> Result<(), Refusal> {
-        check_raw(head.as_ref(), &HeadBudget::default()).map(|_length| ())
+        check_raw(head.as_ref(), &HeadBudget::default()).map(|_framing| ())
     }
 
     /// A request with these further lines, each with its line end.
@@ -170,7 +181,7 @@ mod tests {
     fn tells_how_much_body_follows() {
         let length = |lines: &str| {
             let head = format!("POST /a HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
-            check_raw(head.as_bytes(), &HeadBudget::default())
+            check_raw(head.as_bytes(), &HeadBudget::default()).map(|framing| framing.body)
         };
         assert_eq!(length(""), Ok(BodyLength::Exactly(0)));
         assert_eq!(
@@ -184,11 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn tells_who_asks_for_a_websocket() {
+        let asks = |lines: &str| {
+            let head = format!("GET /a HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+            check_raw(head.as_bytes(), &HeadBudget::default()).map(|framing| framing.asks_websocket)
+        };
+        assert_eq!(asks(""), Ok(false));
+        assert_eq!(asks("Connection: upgrade\r\n"), Ok(false));
+        assert_eq!(asks("Upgrade: h2c\r\n"), Ok(false));
+        assert_eq!(asks("uPGRADE: WebSocket\r\n"), Ok(true));
+    }
+
+    #[test]
     fn passes_ordinary_requests() {
         assert_eq!(line("GET / HTTP/1.1"), Ok(()));
         assert_eq!(line("OPTIONS /a?b=c HTTP/1.0"), Ok(()));
         assert_eq!(line("GET http://h/a HTTP/1.1"), Ok(()));
-        assert_eq!(line("FOO!x /a HTTP/1.1"), Ok(()));
+        assert_eq!(line("FOO!X /a HTTP/1.1"), Ok(()));
         assert_eq!(with("Content-Length: 4\r\n"), Ok(()));
         assert_eq!(with("Transfer-Encoding: Chunked\r\n"), Ok(()));
         assert_eq!(with("X-A:\r\nx-a: \t v \t\r\nX-B: \u{e9}\r\n"), Ok(()));

@@ -3,8 +3,17 @@
 use super::class::Class;
 use crate::refusal::{Malformation, Refusal};
 
+/// Longer than any method that is registered (RFC 9110 section 16.1.1).
+const LONGEST_METHOD: usize = 20;
+
+/// Methods are case-sensitive (RFC 9110 section 9.1), but many an upstream
+/// takes `post` for `POST`: one that is not in capitals would pass by what is
+/// configured for it.
 pub(super) fn check_method(method: &[u8]) -> Result<(), Refusal> {
-    if method.is_empty() || !Class::TOKEN.has_all(method) {
+    let is_method = (1..=LONGEST_METHOD).contains(&method.len())
+        && Class::TOKEN.has_all(method)
+        && !method.iter().any(u8::is_ascii_lowercase);
+    if !is_method {
         return Err(Refusal::Malformed(Malformation::InvalidHead));
     }
     if method == b"TRACE" || method == b"CONNECT" {
@@ -128,6 +137,35 @@ fn is_digits(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refuses_a_method_that_is_not_in_capitals_or_too_long() {
+        for method in [
+            "post",
+            "Post",
+            "POSt",
+            "trace",
+            "Trace",
+            "connect",
+            "a",
+            &"A".repeat(21),
+        ] {
+            assert_eq!(
+                check_method(method.as_bytes()),
+                Err(Refusal::Malformed(Malformation::InvalidHead)),
+                "{method}"
+            );
+        }
+        for method in [
+            "GET",
+            "M-SEARCH",
+            "UPDATEREDIRECTREF",
+            "X!2",
+            &"A".repeat(20),
+        ] {
+            assert_eq!(check_method(method.as_bytes()), Ok(()), "{method}");
+        }
+    }
 
     #[test]
     fn takes_the_authority_of_an_absolute_target() {

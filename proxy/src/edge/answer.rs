@@ -6,7 +6,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::ResponseHeader;
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use knoxcall_filters::Refusal;
 use knoxcall_filters::names::X_REQUEST_ID;
@@ -39,7 +39,7 @@ impl Answer {
         }
     }
 
-    pub async fn send(self, session: &mut Session, id: &RequestId) -> Result<()> {
+    pub async fn send(self, session: &mut ServerSession, id: &RequestId) -> Result<()> {
         let mut head = ResponseHeader::build(self.status, Some(self.headers.len() + 6))?;
         head.insert_header(CONTENT_TYPE, JSON)?;
         head.insert_header(CONTENT_LENGTH, self.body.len())?;
@@ -48,8 +48,8 @@ impl Answer {
         for (name, value) in self.headers {
             head.insert_header(name, value)?;
         }
-        session.write_response_header(Box::new(head), false).await?;
-        session.write_response_body(Some(self.body), true).await
+        session.write_response_header(Box::new(head)).await?;
+        session.write_response_body(self.body, true).await
     }
 }
 

@@ -2,9 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Version};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
-use pingora_proxy::Session;
 use std::time::Duration;
 
 use knoxcall_filters::Refusal;
@@ -24,12 +25,15 @@ pub enum BodyError {
 }
 
 /// A body so large is refused before it is asked for.
-pub async fn read_whole(session: &mut Session, limits: BodyLimits) -> Result<Bytes, BodyError> {
+pub async fn read_whole(
+    session: &mut ServerSession,
+    limits: BodyLimits,
+) -> Result<Bytes, BodyError> {
     let announced = content_length(&session.req_header().headers);
     if announced.is_some_and(|length| length > limits.bytes as u64) {
         return Err(BodyError::Refused(Refusal::BodyTooLarge));
     }
-    if expects_continue(&session.req_header().headers) {
+    if expects_continue(session.req_header()) {
         session
             .write_continue_response()
             .await
@@ -39,6 +43,9 @@ pub async fn read_whole(session: &mut Session, limits: BodyLimits) -> Result<Byt
     let Some(first) = read_some(session).await? else {
         return Ok(Bytes::new());
     };
+    if first.len() > limits.bytes {
+        return Err(BodyError::Refused(Refusal::BodyTooLarge));
+    }
     if announced == Some(first.len() as u64) {
         return Ok(first);
     }
@@ -46,7 +53,7 @@ pub async fn read_whole(session: &mut Session, limits: BodyLimits) -> Result<Byt
 }
 
 async fn read_rest(
-    session: &mut Session,
+    session: &mut ServerSession,
     first: Bytes,
     announced: Option<u64>,
     most: usize,
@@ -63,7 +70,7 @@ async fn read_rest(
     Ok(body.freeze())
 }
 
-async fn read_some(session: &mut Session) -> Result<Option<Bytes>, BodyError> {
+async fn read_some(session: &mut ServerSession) -> Result<Option<Bytes>, BodyError> {
     session
         .read_request_body()
         .await
@@ -85,9 +92,10 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn expects_continue(headers: &HeaderMap) -> bool {
+/// An expectation of HTTP/1.0 is ignored (RFC 9110, section 10.1.1).
+fn expects_continue(request: &RequestHeader) -> bool {
     let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    headers.get(EXPECT).is_some_and(is_continue)
+    request.version != Version::HTTP_10 && request.headers.get(EXPECT).is_some_and(is_continue)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The connection loop: our own around Pingora's proxy.
+//! The connection loop: our own, in place of Pingora's.
 //!
 //! Pingora's would restart its timeout with each byte of a head, count no
 //! connections, and answer malformed heads itself, without our envelope and
@@ -10,23 +10,27 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ServerApp};
+use bytes::BytesMut;
+use knoxcall_filters::hygiene::{BodyLength, Framing};
+use knoxcall_filters::refusal::Malformation;
+use knoxcall_filters::{Refusal, hygiene};
+use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use knoxcall_filters::hygiene::BodyLength;
-use knoxcall_filters::{Refusal, hygiene};
-
 use super::answer::raw_answer;
+use super::client_stream::ClientStream;
 use super::connections::{ConnectionLimits, Permit};
 use super::context::RequestId;
 use super::deadline::Deadline;
+use super::exchange::Exchange;
 use super::head_reader::{HeadLimits, ReadHead, read_head};
 use super::malformed::record_malformed;
-use super::phases::Phases;
+use super::upgrade::Upgrades;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
 
@@ -39,14 +43,20 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 pub struct Edge {
     gateway: Arc<Gateway>,
-    proxy: Arc<HttpProxy<Phases>>,
+    connector: TransportConnector,
+    upgrades: Arc<HttpProxy<Upgrades>>,
 }
 
 impl Edge {
-    pub fn new(gateway: Arc<Gateway>, proxy: HttpProxy<Phases>) -> Self {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        connector: TransportConnector,
+        upgrades: HttpProxy<Upgrades>,
+    ) -> Self {
         Self {
             gateway,
-            proxy: Arc::new(proxy),
+            connector,
+            upgrades: Arc::new(upgrades),
         }
     }
 
@@ -62,57 +72,86 @@ impl Edge {
     }
 
     /// One connection, from its first head to its last.
-    async fn serve(&self, mut stream: Stream, peer: IpAddr, shutdown: &ShutdownWatch) {
-        let mut deadline =
-            Deadline::after(self.gateway.snapshot.load().settings.limits.head_timeout);
-        let mut carried: Option<HttpPersistentSettings> = None;
+    async fn serve(&self, stream: Stream, peer: IpAddr, shutdown: &ShutdownWatch) {
+        let mut stream = Box::new(ClientStream::new(stream));
+        let mut deadline = Deadline::after(self.limits().timeout);
+        let exchange = Exchange {
+            gateway: &self.gateway,
+            connector: &self.connector,
+            peer,
+        };
         loop {
-            let limits = head_limits(&self.gateway.snapshot.load());
-            let (head, end) = match read_head(&mut stream, &mut deadline, limits).await {
+            let (mut head, end) = match read_head(&mut stream, &mut deadline, self.limits()).await {
                 ReadHead::Complete { bytes, end } => (bytes, end),
-                ReadHead::TooLarge(head) => {
-                    return self
-                        .refuse(stream, &head, peer, &Refusal::HeadTooLarge)
-                        .await;
-                }
-                ReadHead::TimedOut(head) => {
-                    return self
-                        .refuse(stream, &head, peer, &Refusal::HeadTimeout)
-                        .await;
+                ReadHead::Refused(head, refusal) => {
+                    return self.refuse(stream, &head, peer, &refusal).await;
                 }
                 ReadHead::Gone => return,
             };
-            let budget = self.gateway.snapshot.load().head_budget;
-            let body = match hygiene::check_raw(head.get(..end).unwrap_or_default(), &budget) {
-                Ok(body) => body,
+            let framing = match self.begin(&mut stream, &mut head, end) {
+                Ok(framing) => framing,
                 Err(refusal) => return self.refuse(stream, &head, peer, &refusal).await,
             };
-            let followed = is_followed(body, head.len() - end);
-            let mut session = ServerSession::new_http1(stream);
-            if let Some(settings) = carried.take() {
-                settings.apply_to_session(&mut session);
+            if may_upgrade(framing) {
+                return self.upgrade(stream, head, shutdown).await;
             }
+            let mut session = Box::new(ServerSession::new_http1(stream));
             session.set_pipelined_prefix(head);
-            if followed {
-                session.set_connection_user_context(Some(Box::new(Followed)));
-            }
-            let Some(reused) = self.proxy.process_new_http(session, shutdown).await else {
+            let Some(reused) = exchange.serve(session, &mut deadline).await else {
                 return;
             };
-            (stream, carried) = reused.consume();
-            deadline.set(
-                self.gateway
-                    .snapshot
-                    .load()
-                    .settings
-                    .limits
-                    .keepalive_timeout,
-            );
+            stream = reused;
+            stream.end();
+            deadline.set(self.keepalive_timeout());
         }
     }
 
+    /// Judges the head, and leaves in `bytes` what is the request's own.
+    fn begin(
+        &self,
+        stream: &mut ClientStream,
+        bytes: &mut BytesMut,
+        end: usize,
+    ) -> Result<Framing, Refusal> {
+        let budget = self.gateway.snapshot.load().head_budget;
+        let framing = hygiene::check_raw(bytes.get(..end).unwrap_or_default(), &budget)?;
+        if !may_upgrade(framing) {
+            stream
+                .begin(bytes, end, framing.body)
+                .map_err(|_| Refusal::Malformed(Malformation::InvalidBody))?;
+        }
+        Ok(framing)
+    }
+
+    async fn upgrade(&self, stream: Box<ClientStream>, head: BytesMut, shutdown: &ShutdownWatch) {
+        let mut session = ServerSession::new_http1(stream);
+        session.set_pipelined_prefix(head);
+        // Never reused: what follows may be of either protocol.
+        let _ = self.upgrades.process_new_http(session, shutdown).await;
+    }
+
+    fn limits(&self) -> HeadLimits {
+        head_limits(&self.gateway.snapshot.load())
+    }
+
+    fn keepalive_timeout(&self) -> Duration {
+        self.gateway
+            .snapshot
+            .load()
+            .settings
+            .limits
+            .keepalive_timeout
+    }
+
     /// Answers and records a request that never became one, and closes.
-    async fn refuse(&self, mut stream: Stream, head: &[u8], peer: IpAddr, refusal: &Refusal) {
+    async fn refuse(
+        &self,
+        mut stream: Box<ClientStream>,
+        head: &[u8],
+        peer: IpAddr,
+        refusal: &Refusal,
+    ) {
+        stream.end();
         let id = RequestId::at(SystemTime::now());
         let answer = raw_answer(refusal, &id);
         record_malformed(&self.gateway, id, head, peer, refusal);
@@ -151,17 +190,10 @@ impl ServerApp for Edge {
     }
 }
 
-/// The client has sent more than this request: another one, ahead of its turn.
-/// Pingora would close the connection behind an answer that promises to keep
-/// it, so the answer must not promise.
-pub struct Followed;
-
-fn is_followed(body: BodyLength, bytes_behind_head: usize) -> bool {
-    match body {
-        BodyLength::Exactly(length) => bytes_behind_head as u64 > length,
-        // Where the last chunk ends is not known here.
-        BodyLength::Chunked => false,
-    }
+/// A request with a body is none to upgrade (RFC 9110, section 7.8, allows
+/// it; nobody does it).
+fn may_upgrade(framing: Framing) -> bool {
+    framing.asks_websocket && framing.body == BodyLength::Exactly(0)
 }
 
 /// A connection whose other end is already gone has none.
@@ -178,7 +210,7 @@ fn head_limits(snapshot: &Snapshot) -> HeadLimits {
     }
 }
 
-async fn discard(stream: &mut Stream) {
+async fn discard(stream: &mut ClientStream) {
     let mut scratch = [0_u8; 4096];
     let mut left = LINGER_BYTES;
     while left > 0 {

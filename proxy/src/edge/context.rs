@@ -13,7 +13,6 @@ use knoxcall_filters::table::TargetIndex;
 use knoxcall_ledger::{EndedBy, RequestRecord};
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::replay::Parked;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
 
@@ -26,8 +25,6 @@ pub struct RequestId {
 
 pub struct Context {
     gateway: Arc<Gateway>,
-    /// May the connection serve another request after this one?
-    pub keep_alive: bool,
     /// Loaded once; the request reads no other to its end.
     pub snapshot: Arc<Snapshot>,
     pub id: RequestId,
@@ -42,7 +39,6 @@ pub struct Context {
     pub target: Option<TargetIndex>,
     /// The whole body, where it has been read before a peer was chosen.
     pub body: Option<Bytes>,
-    pub parked: Parked,
     /// The limit nearest to running out, once limits were consulted.
     pub quota: Option<Quota>,
     /// Set by a phase that fails, for the one that answers.
@@ -105,7 +101,6 @@ impl Context {
         gateway.metrics.requests_active.inc();
         Self {
             gateway: gateway.clone(),
-            keep_alive: true,
             snapshot,
             id,
             started: Instant::now(),
@@ -114,10 +109,14 @@ impl Context {
             outcome: Outcome::default(),
             target: None,
             body: None,
-            parked: Parked::default(),
             quota: None,
             refusal: None,
         }
+    }
+
+    /// Every answer of a stopping gateway ends its connection.
+    pub fn must_close(&self) -> bool {
+        self.gateway.is_stopping()
     }
 
     /// Notes something for the record.

@@ -19,7 +19,7 @@ use knoxcall_filters::table::{MethodRules, RouteEntry, Service, TenantTable};
 use knoxcall_filters::{
     Admitted, Caller, ClientAddress, Head, Refusal, Trail, admit, hygiene, locate,
 };
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 use smallvec::SmallVec;
 
 use super::body::{BodyError, BodyLimits, keep_for_retry, read_whole};
@@ -62,7 +62,7 @@ impl From<BodyError> for Stop {
 /// context says which upstream that is.
 pub async fn decide(
     gateway: &Gateway,
-    session: &mut Session,
+    session: &mut ServerSession,
     context: &mut Context,
     peer: IpAddr,
 ) -> Result<(), Stop> {
@@ -188,7 +188,7 @@ async fn consult_limits(
 
 /// The body, if somebody must see all of it before a peer is chosen.
 async fn fetch_body(
-    session: &mut Session,
+    session: &mut ServerSession,
     snapshot: &Snapshot,
     need: BodyNeed,
     context: &mut Context,
@@ -292,7 +292,7 @@ impl<'t> Standing<'t> {
     }
 }
 
-pub fn head_of(session: &Session) -> Head<'_> {
+pub fn head_of(session: &ServerSession) -> Head<'_> {
     let request = session.req_header();
     let host = request.headers.get(http::header::HOST);
     Head {

@@ -1,6 +1,8 @@
 //! What a failure of Pingora's means: a refusal for the client, or a client
 //! that is gone. Also, when a failed try may be made again.
 
+use std::io;
+
 use http::Method;
 use pingora::{Error, ErrorSource, ErrorType};
 
@@ -18,7 +20,7 @@ pub enum Failure {
 pub fn classify(error: &Error) -> Failure {
     match error.esource() {
         ErrorSource::Upstream => Failure::Refused(upstream(error.etype())),
-        ErrorSource::Downstream => downstream(error.etype()),
+        ErrorSource::Downstream => downstream(error),
         ErrorSource::Internal | ErrorSource::Unset => Failure::Refused(Refusal::Internal),
     }
 }
@@ -42,15 +44,26 @@ fn upstream(kind: &ErrorType) -> Refusal {
     }
 }
 
-fn downstream(kind: &ErrorType) -> Failure {
-    match kind {
+fn downstream(error: &Error) -> Failure {
+    match error.etype() {
         ErrorType::ReadTimedout => Failure::Refused(Refusal::BodyTimeout),
+        ErrorType::ReadError if is_invalid(error) => {
+            Failure::Refused(Refusal::Malformed(Malformation::InvalidBody))
+        }
         ErrorType::ReadError
         | ErrorType::WriteError
         | ErrorType::WriteTimedout
         | ErrorType::ConnectionClosed => Failure::ClientGone,
-        _ => Failure::Refused(Refusal::Malformed(Malformation::InvalidHead)),
+        _ => Failure::Refused(Refusal::Malformed(Malformation::InvalidBody)),
     }
+}
+
+/// The client's connection itself said so: see [`super::client_stream`].
+fn is_invalid(error: &Error) -> bool {
+    let cause = error.cause.as_ref();
+    cause
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|cause| cause.kind() == io::ErrorKind::InvalidData)
 }
 
 /// Nothing has been sent yet, so any method may try another address.

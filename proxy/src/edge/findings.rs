@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use knoxcall_filters::names::X_REQUEST_ID;
 use knoxcall_filters::{Head, Site, Trail};
 use knoxcall_ledger::{Body, BodyKind, Text};
-use pingora_proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use super::context::Context;
 
@@ -78,7 +78,7 @@ pub fn note_secrets(context: &mut Context, in_headers: &Arc<[Arc<str>]>, in_body
     context.note(|record| record.secrets_used = all);
 }
 
-pub fn note_body(context: &mut Context, session: &Session, body: &Bytes) {
+pub fn note_body(context: &mut Context, session: &ServerSession, body: &Bytes) {
     if !context.snapshot.settings.logging.requests.capture_body {
         return;
     }

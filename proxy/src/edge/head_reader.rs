@@ -5,10 +5,12 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use knoxcall_filters::Refusal;
+use knoxcall_filters::refusal::Malformation;
 use memchr::memmem::Finder;
-use pingora::protocols::Stream;
 use tokio::io::AsyncReadExt;
 
+use super::client_stream::ClientStream;
 use super::deadline::Deadline;
 
 /// Most heads fit; an idle connection holds one of these.
@@ -23,25 +25,23 @@ pub struct HeadLimits {
 
 pub enum ReadHead {
     /// The head ends at `end`; what follows belongs to the body.
-    Complete {
-        bytes: BytesMut,
-        end: usize,
-    },
-    TooLarge(BytesMut),
-    /// The deadline passed after some bytes had come.
-    TimedOut(BytesMut),
+    Complete { bytes: BytesMut, end: usize },
+    /// What has come is no head, and will not become one in time.
+    Refused(BytesMut, Refusal),
     /// Closed, or silent for too long: nothing to answer.
     Gone,
 }
 
 /// `deadline` is when a connection that says nothing is given up.
 pub async fn read_head(
-    stream: &mut Stream,
+    stream: &mut ClientStream,
     deadline: &mut Deadline,
     limits: HeadLimits,
 ) -> ReadHead {
     let mut bytes = BytesMut::with_capacity(FIRST_READ);
     let mut searched = 0;
+    let mut has_begun = false;
+    let mut may_skip = true;
     loop {
         let read = tokio::select! {
             biased;
@@ -49,17 +49,23 @@ pub async fn read_head(
             () = deadline.passed() => return out_of_time(bytes),
         };
         match read {
-            Ok(0) | Err(_) => return ReadHead::Gone,
+            Ok(0) | Err(_) => return closed(bytes),
             Ok(_) => {}
         }
-        skip_empty_line(&mut bytes, searched);
+        if may_skip && bytes.len() >= 2 {
+            skip_empty_line(&mut bytes);
+            may_skip = false;
+        }
         match head_end(&bytes, searched) {
             Some(end) if end <= limits.bytes => return ReadHead::Complete { bytes, end },
-            Some(_) => return ReadHead::TooLarge(bytes),
-            None if bytes.len() > limits.bytes => return ReadHead::TooLarge(bytes),
+            Some(_) => return ReadHead::Refused(bytes, Refusal::HeadTooLarge),
+            None if bytes.len() > limits.bytes => {
+                return ReadHead::Refused(bytes, Refusal::HeadTooLarge);
+            }
             None => {}
         }
-        if searched == 0 {
+        if !has_begun {
+            has_begun = true;
             deadline.set(limits.timeout);
         }
         searched = bytes.len();
@@ -70,13 +76,23 @@ fn out_of_time(bytes: BytesMut) -> ReadHead {
     if bytes.is_empty() {
         ReadHead::Gone
     } else {
-        ReadHead::TimedOut(bytes)
+        ReadHead::Refused(bytes, Refusal::HeadTimeout)
     }
 }
 
-/// One empty line before the request line is ignored (RFC 9112, section 2.2).
-fn skip_empty_line(bytes: &mut BytesMut, searched: usize) {
-    if searched == 0 && bytes.starts_with(b"\r\n") {
+/// A client that has closed its side may still read an answer.
+fn closed(bytes: BytesMut) -> ReadHead {
+    if bytes.is_empty() {
+        ReadHead::Gone
+    } else {
+        ReadHead::Refused(bytes, Refusal::Malformed(Malformation::InvalidHead))
+    }
+}
+
+/// One empty line before the request line is ignored (RFC 9112, section 2.2);
+/// some clients send it behind a body.
+fn skip_empty_line(bytes: &mut BytesMut) {
+    if bytes.starts_with(b"\r\n") {
         bytes.advance(2);
     }
 }

@@ -1,21 +1,27 @@
 //! The edge proxy: from an accepted connection to a finished record.
 //!
-//! [`connection`] reads and judges raw heads, [`phases`] is Pingora's view of a
-//! request, [`decision`] the five calls that decide it.
+//! [`connection`] reads and judges raw heads; [`exchange`] serves one request:
+//! [`decision`] decides it, [`attempt`] tries its upstream, [`relay`] carries
+//! request and answer. [`upgrade`] is for connections that become WebSockets.
 
 pub mod answer;
+mod attempt;
 pub mod body;
+mod client_stream;
 pub mod connection;
 pub mod connections;
 pub mod context;
 mod deadline;
 pub mod decision;
+mod exchange;
 pub mod failure;
 mod findings;
 mod head_reader;
 mod header_edit;
 mod malformed;
-pub mod phases;
-mod replay;
+mod relay;
 #[cfg(test)]
 mod tests;
+pub mod upgrade;
+mod upstream_stream;
+mod wrapped;

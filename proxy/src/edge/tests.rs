@@ -9,6 +9,7 @@ use knoxcall_counters::Counters;
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::{Config, Ledger, Sink};
 use pingora::apps::ServerApp;
+use pingora::connectors::TransportConnector;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::server::configuration::ServerConf;
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 
 use super::connection::Edge;
 use super::decision::PANIC_HEADER;
-use super::phases::Phases;
+use super::upgrade::Upgrades;
 use crate::gateway::Gateway;
 use crate::lifecycle::watch_panics;
 use crate::metrics::Metrics;
@@ -87,8 +88,9 @@ async fn a_panic_ends_its_connection_only_is_counted_and_recorded() {
     let gateway = gateway(folder.path());
     watch_panics(&gateway);
     let conf = Arc::new(ServerConf::default());
-    let proxy = http_proxy(&conf, Phases::new(gateway.clone()));
-    let edge = Arc::new(Edge::new(gateway.clone(), proxy));
+    let upgrades = http_proxy(&conf, Upgrades::new(gateway.clone()));
+    let connector = TransportConnector::new(None);
+    let edge = Arc::new(Edge::new(gateway.clone(), connector, upgrades));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
 
     let head = "GET /livez HTTP/1.1\r\nHost: acme.test\r\nConnection: close\r\n";

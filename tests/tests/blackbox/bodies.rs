@@ -36,7 +36,7 @@ fn signed_bodies_arrive_whole() {
             .enumerate()
         {
             let target = format!("/{number}");
-            let timestamp = signing::now();
+            let timestamp = signing::timestamp();
             let signature = signing::v1(SIGNING_SECRET, timestamp, "POST", &target, &body);
             let mut request = request
                 .key(keys::CLIENT)
@@ -137,4 +137,23 @@ fn exchange(client: &mut RawClient, request: &Request) {
     let response = client.read();
     response.assert_served();
     assert!(response.keeps_alive());
+}
+
+#[test]
+fn an_inspected_body_over_the_limit_is_refused_however_it_comes() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(
+        &Config::new(upstream.address())
+            .limit("max_inspected_body_bytes", 10)
+            .edit_route("echo", json!({"inject_body": {"a": 1}, "environments": {}})),
+    );
+    let body = br#"{"long":"enough"}"#.to_vec();
+    let request = || Request::new("POST", "/").header("Content-Type", "application/json");
+    for request in [
+        request().body(body.clone()),
+        request().chunked(body.clone(), 100),
+    ] {
+        gateway.send(&request).assert_refused(413, "body_too_large");
+    }
+    upstream.assert_untouched();
 }

@@ -221,3 +221,32 @@ fn a_websocket_upgrade_reaches_the_upstream() {
     client.send("ping");
     assert_eq!(client.read_to_end(), b"<ping>");
 }
+
+#[test]
+fn claims_about_the_client_end_here_by_whatever_name() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()));
+    let names = [
+        "Client-IP",
+        "X-Forwarded",
+        "X-Remote-Addr",
+        "X-ProxyUser-Ip",
+        "X-Host",
+        "X-Original-Host",
+        "Fly-Client-IP",
+        "X-Azure-ClientIP",
+        "X-Vercel-Forwarded-For",
+        "DO-Connecting-IP",
+        "X-Envoy-Original-Path",
+        "X-HTTP-Path-Override",
+        "X_Remote_Addr",
+    ];
+    let request = names.iter().fold(Request::get("/"), |request, name| {
+        request.header(name, "203.0.113.9")
+    });
+    gateway.send(&request).assert_served();
+    let seen = upstream.only_request();
+    for name in names {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
+}

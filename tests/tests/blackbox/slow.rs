@@ -149,3 +149,87 @@ fn a_client_that_leaves_is_recorded_as_the_one_who_ended_it() {
         records[0].0
     );
 }
+
+#[test]
+fn empty_lines_do_not_hold_a_connection_open() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()).limit("head_timeout_ms", SHORT));
+    let mut client = gateway.connect();
+    let mut sent = 0;
+    while client.try_send("\r\n") && sent < 100 {
+        pause(Duration::from_millis(SHORT / 10));
+        sent += 1;
+    }
+    assert!(sent < 100, "still open");
+    upstream.assert_untouched();
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+    let upstream = Upstream::scripted(|session| {
+        session.request()?;
+        session.send("HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n")?;
+        // More than the sockets on the way hold.
+        session.send(vec![b'x'; 50_000_000])
+    });
+    let gateway = Gateway::start(&Config::new(upstream.address()).limit("body_timeout_ms", SHORT));
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    let records = gateway.wait_for_records(1);
+    assert_eq!(records[0].text("ended_by"), Some("client"));
+}
+
+#[test]
+fn an_upstreams_head_that_drips_is_ended_by_one_deadline() {
+    let upstream = Upstream::scripted(|session| {
+        session.request()?;
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" {
+            session.send([*byte])?;
+            pause(Duration::from_millis(SHORT / 10));
+        }
+        Ok(())
+    });
+    let config = Config::new(upstream.address());
+    let gateway = Gateway::start(&config.edit_route("echo", json!({"read_timeout_ms": SHORT})));
+    gateway.get("/").assert_refused(504, "upstream_timeout");
+}
+
+#[test]
+fn a_slow_upload_is_not_blamed_on_the_upstream() {
+    let upstream = Upstream::start();
+    let config = Config::new(upstream.address());
+    let gateway = Gateway::start(&config.edit_route("echo", json!({"read_timeout_ms": SHORT})));
+    let mut client = gateway.connect();
+    let request = Request::post("/", vec![b'x'; 20]);
+    client.send(request.head_bytes());
+    for byte in request.body_bytes() {
+        client.send([byte]);
+        pause(Duration::from_millis(SHORT / 10));
+    }
+    client.read().assert_served();
+}
+
+#[test]
+fn a_websocket_may_be_silent() {
+    let upstream = Upstream::scripted(|session| {
+        session.request()?;
+        session.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )?;
+        let bytes = session.read(4)?;
+        session.send(bytes)
+    });
+    let gateway =
+        Gateway::start(&Config::new(upstream.address()).limit("body_timeout_ms", SHORT / 4));
+    let mut client = gateway.connect();
+    client.send(
+        Request::get("/")
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .bytes(),
+    );
+    assert_eq!(client.read_any("GET").status, 101);
+    pause(Duration::from_millis(SHORT));
+    client.send("ping");
+    assert_eq!(client.read_to_end(), b"ping");
+}

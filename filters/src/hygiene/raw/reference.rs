@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 
-use super::{BodyLength, HeadBudget, check_raw};
+use super::{BodyLength, Framing, HeadBudget, check_raw};
 use crate::refusal::{Malformation, Refusal};
 
 use Malformation::*;
@@ -22,7 +22,7 @@ struct Slow {
 }
 
 /// Latin-1, so that a character is a byte.
-fn slow(head: &[u8]) -> Result<BodyLength, Refusal> {
+fn slow(head: &[u8]) -> Result<Framing, Refusal> {
     if head.len() > BUDGET.bytes {
         return Err(Refusal::HeadTooLarge);
     }
@@ -33,7 +33,10 @@ fn slow(head: &[u8]) -> Result<BodyLength, Refusal> {
     {
         return Err(Refusal::Malformed(HostMismatch));
     }
-    head.body()
+    Ok(Framing {
+        body: head.body()?,
+        asks_websocket: head.asks_websocket(),
+    })
 }
 
 fn read(head: &str) -> Result<Slow, Refusal> {
@@ -70,7 +73,8 @@ fn request_line(line: &str) -> Result<(String, bool), Refusal> {
     let [method, target, version] = words[..] else {
         return Err(Refusal::Malformed(InvalidHead));
     };
-    if !["HTTP/1.0", "HTTP/1.1"].contains(&version) || !is_token(method) {
+    let is_method = is_token(method) && method.len() <= 20 && method == method.to_ascii_uppercase();
+    if !["HTTP/1.0", "HTTP/1.1"].contains(&version) || !is_method {
         return Err(Refusal::Malformed(InvalidHead));
     }
     if ["TRACE", "CONNECT"].contains(&method) {
@@ -115,6 +119,12 @@ impl Slow {
             None if self.is_http_10 && absolute(&self.target).is_none() => Ok(None),
             None => Err(Refusal::Malformed(MissingHost)),
         }
+    }
+
+    fn asks_websocket(&self) -> bool {
+        self.fields
+            .iter()
+            .any(|(name, value)| name == "upgrade" && value.eq_ignore_ascii_case("websocket"))
     }
 
     fn body(&self) -> Result<BodyLength, Refusal> {
@@ -194,7 +204,8 @@ fn is_host(host: &str) -> bool {
 }
 
 fn request_lines() -> impl Strategy<Value = String> {
-    let method = prop_oneof![4 => Just("POST"), 1 => Just("TRACE"), 1 => Just("G!T")];
+    let method =
+        prop_oneof![4 => Just("POST"), 1 => Just("TRACE"), 1 => Just("G!T"), 1 => Just("gET")];
     let target = prop_oneof![
         4 => "/[a-z0-9/._~-]{0,20}",
         2 => "/[a-f%0]{0,8}[?][a-f%0?/=&\\[\\]]{0,8}",
@@ -212,13 +223,14 @@ fn fields() -> impl Strategy<Value = String> {
         1 => prop::sample::select(&[
             "Content-Length", "transfer-encoding", "X-Knoxcall-Route", "x-knoxcall-key",
             "X-KNOXCALL-ENVIRONMENT", "CF-Connecting-IP", "Host", "hOST", "Content-Lengti",
-            "Accept-Charset", "X-Knoxcall-Keys",
+            "Accept-Charset", "X-Knoxcall-Keys", "Upgrade", "Upgrades",
         ][..]).prop_map(str::to_owned),
     ];
     let value = prop_oneof![
         2 => "[ \t]?[ -~\u{80}-\u{ff}\t]{0,60}",
         1 => "[0-9]{1,19}",
         1 => "( |\t)?[Cc]hunked ?",
+        1 => "( |\t)?(web|Web)[Ss]ocket ?",
         1 => "(h|acme[.]example|\\[::1\\]|[a-z:\\[\\].]{0,6})(:[0-9]{0,6})?",
     ];
     (name, value).prop_map(|(name, value)| format!("{name}:{value}\r\n"))

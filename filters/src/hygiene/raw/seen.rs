@@ -13,11 +13,14 @@ pub(super) struct Seen<'h> {
     pub(super) host: Option<&'h [u8]>,
     pub(super) length: Option<u64>,
     pub(super) has_coding: bool,
+    pub(super) has_websocket: bool,
 }
 
 impl<'h> Seen<'h> {
     pub(super) fn note(&mut self, field: &Field<'h>) -> Result<(), Refusal> {
         let Some(single) = Single::of(field.name) else {
+            self.has_websocket |= spells(b"upgrade", field.name)
+                && field.trimmed_value().eq_ignore_ascii_case(b"websocket");
             return Ok(());
         };
         if self.is_second(single) {

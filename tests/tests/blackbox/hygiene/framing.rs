@@ -156,20 +156,3 @@ fn broken_chunks_are_not_passed_on_as_a_whole_body() {
     }
     upstream.assert_untouched();
 }
-
-#[test]
-fn pipelined_requests_are_each_answered_or_the_connection_ends() {
-    let upstream = Upstream::start();
-    let gateway = gateway(&upstream);
-    let mut client = gateway.connect();
-    client.send(format!(
-        "GET /1 HTTP/1.1\r\nHost: gw.test\r\n{OPEN}\r\nGET /2 HTTP/1.1\r\nHost: gw.test\r\nConnection: close\r\n{OPEN}\r\n"
-    ));
-    let first = client.read();
-    assert_eq!(first.status, 200);
-    if first.keeps_alive() {
-        assert_eq!(client.read().status, 200);
-        assert_eq!(upstream.last_request().target, "/2");
-    }
-    assert_eq!(client.read_to_end(), b"");
-}

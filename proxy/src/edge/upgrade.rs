@@ -1,18 +1,14 @@
-//! Pingora's phases, each a few calls into the decision and the plan.
+//! Requests that ask to turn their connection into another protocol's, served
+//! by Pingora's own proxy task, which knows how. Its phases, each a few calls
+//! into what [`super::exchange`] uses as well. The connection ends with them.
 
-use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::HeaderValue;
 use knoxcall_filters::Refusal;
-use knoxcall_filters::names::{UPSTREAM_STATUS, X_REQUEST_ID};
-use knoxcall_filters::rate_limit::Quota;
 use knoxcall_ledger::{EndedBy, Text};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
@@ -20,31 +16,26 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::answer::Answer;
-use super::connection::Followed;
+use super::attempt::{judge_connection, note_connection, peer};
 use super::context::Context;
 use super::decision::{Stop, decide, head_of};
+use super::exchange::{note_end, note_refusal};
 use super::failure::{Failure, classify, may_connect_again, may_send_again};
 use super::findings;
 use super::header_edit::edit_response;
+use super::relay::{answer_has_begun, mark};
 use crate::gateway::Gateway;
-use crate::health::Probe;
-use crate::upstream::address_name;
 
 /// The error type of a refusal on its way to `fail_to_proxy`, which answers.
 const REFUSED: ErrorType = ErrorType::new("Refused");
 
-pub struct Phases {
+pub struct Upgrades {
     gateway: Arc<Gateway>,
 }
 
-impl Phases {
+impl Upgrades {
     pub fn new(gateway: Arc<Gateway>) -> Self {
         Self { gateway }
-    }
-
-    /// Every answer of a stopping gateway ends its connection.
-    fn must_close(&self, context: &Context) -> bool {
-        !context.keep_alive || self.gateway.is_stopping()
     }
 
     /// Leaves the refusal for `fail_to_proxy`.
@@ -60,17 +51,9 @@ impl Phases {
         refusal: &Refusal,
     ) -> Result<()> {
         self.gateway.metrics.count_refusal(refusal.code());
+        note_refusal(context, refusal);
+        session.set_keepalive(None);
         let answer = Answer::refusal(refusal, &context.id, context.quota.as_ref());
-        context.note(|record| {
-            record.error = Some(refusal.code());
-            record.ended_by = EndedBy::Gateway;
-            if record.error_detail.is_none() {
-                record.error_detail = Some(Text::from(refusal.message().as_ref()));
-            }
-        });
-        if refusal.closes_connection() || self.must_close(context) {
-            session.set_keepalive(None);
-        }
         answer.send(session, &context.id).await
     }
 
@@ -79,11 +62,7 @@ impl Phases {
     async fn refuse_late(&self, session: &mut Session, context: &mut Context, refusal: &Refusal) {
         if answer_has_begun(session) {
             self.gateway.metrics.count_refusal(refusal.code());
-            context.note(|record| {
-                record.error = Some(refusal.code());
-                record.ended_by = EndedBy::Gateway;
-            });
-            session.set_keepalive(None);
+            note_refusal(context, refusal);
             session.shutdown().await;
         } else {
             // A client that does not take the answer has gone.
@@ -93,22 +72,12 @@ impl Phases {
 }
 
 #[async_trait]
-impl ProxyHttp for Phases {
+impl ProxyHttp for Upgrades {
     /// Boxed: Pingora moves it from future to future.
     type CTX = Box<Context>;
 
     fn new_ctx(&self) -> Box<Context> {
         Box::new(Context::new(&self.gateway))
-    }
-
-    /// Called with what the connection loop left for this very request.
-    fn on_connection_reuse(
-        &self,
-        _: &mut Session,
-        context: &mut Box<Context>,
-        left: Box<dyn Any + Send + Sync>,
-    ) {
-        context.keep_alive = !left.is::<Followed>();
     }
 
     /// None: Pingora's own would look for a compression nobody asked for.
@@ -120,16 +89,7 @@ impl ProxyHttp for Phases {
         context: &mut Box<Context>,
     ) -> Result<bool> {
         let peer = peer_ip(session);
-        let head = head_of(session);
-        findings::note_head(context, &head, peer);
-        if let Some(probe) = Probe::of_request(&head) {
-            let answer = probe.answer(&self.gateway);
-            if self.must_close(context) {
-                session.set_keepalive(None);
-            }
-            answer.send(session, &context.id).await?;
-            return Ok(true);
-        }
+        findings::note_head(context, &head_of(session), peer);
         match decide(&self.gateway, session, context, peer).await {
             Ok(()) => Ok(false),
             Err(Stop::Client(error)) => Err(error.into_down()),
@@ -145,19 +105,10 @@ impl ProxyHttp for Phases {
         _: &mut Session,
         context: &mut Box<Context>,
     ) -> Result<Box<HttpPeer>> {
-        let snapshot = context.snapshot.clone();
-        let prepared = context
-            .target
-            .and_then(|target| snapshot.upstreams.get(target.0));
-        let Some(prepared) = prepared else {
-            return self.fail(context, Refusal::Internal);
-        };
         if context.outcome.attempts > 0 {
             self.gateway.metrics.upstream_retries.inc();
         }
-        context.outcome.attempts += 1;
-        context.note(|record| record.upstream_host = Some(prepared.authority.clone()));
-        match self.gateway.upstreams.peer(prepared, context.started).await {
+        match peer(&self.gateway, context).await {
             Ok(peer) => Ok(peer),
             Err(refusal) => self.fail(context, refusal),
         }
@@ -172,38 +123,11 @@ impl ProxyHttp for Phases {
         digest: Option<&Digest>,
         context: &mut Box<Context>,
     ) -> Result<()> {
-        context.note(|record| {
-            record.upstream_address = peer._address.as_inet().copied();
-            record.connect = (!reused).then(|| connect_time(digest));
-        });
-        if uses_old_tls(digest) || !address_name::is_named(peer, digest) {
-            return self.fail(context, Refusal::UpstreamTls);
+        note_connection(context, peer, reused, digest);
+        match judge_connection(peer, digest) {
+            Ok(()) => Ok(()),
+            Err(refusal) => self.fail(context, refusal),
         }
-        Ok(())
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
-        context: &mut Box<Context>,
-    ) -> Result<()> {
-        match context.body.clone() {
-            Some(body) if !body.is_empty() => context.parked.park(session, request, body),
-            Some(_) | None => {}
-        }
-        Ok(())
-    }
-
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        _: &mut Option<Bytes>,
-        _: bool,
-        context: &mut Box<Context>,
-    ) -> Result<()> {
-        context.parked.restore(session);
-        Ok(())
     }
 
     async fn response_filter(
@@ -218,15 +142,12 @@ impl ProxyHttp for Phases {
         }
         context.outcome.upstream_status = Some(status.as_u16());
         context.outcome.first_byte = Some(context.started.elapsed());
-        edit_response(response, |headers| {
-            headers.insert(UPSTREAM_STATUS, HeaderValue::from(status.as_u16()));
-            headers.insert(X_REQUEST_ID, context.id.header_value().clone());
-            // Not `extend`: that would leave an upstream's own beside ours.
-            for (name, value) in context.quota.iter().flat_map(Quota::headers) {
-                headers.insert(name, value);
-            }
-        });
-        if self.must_close(context) {
+        let is_upgrade = status == http::StatusCode::SWITCHING_PROTOCOLS;
+        edit_response(response, |headers| mark(headers, status, context));
+        if is_upgrade {
+            // A WebSocket may be silent for as long as it likes.
+            session.set_read_timeout(None);
+        } else {
             session.set_keepalive(None);
         }
         Ok(())
@@ -251,11 +172,10 @@ impl ProxyHttp for Phases {
         context: &mut Box<Context>,
         reused: bool,
     ) -> Box<Error> {
-        context.parked.restore(session);
         let method = &session.req_header().method;
         let body_at_hand = context.body.is_some() || !session.as_ref().retry_buffer_truncated();
         let retry = reused
-            && session.response_written().is_none()
+            && !answer_has_begun(session)
             && may_send_again(&error, method, body_at_hand, context.outcome.attempts);
         error.set_retry(retry);
         error
@@ -267,7 +187,6 @@ impl ProxyHttp for Phases {
         error: &Error,
         context: &mut Box<Context>,
     ) -> FailToProxy {
-        context.parked.restore(session);
         let failure = match context.refusal.take() {
             Some(refusal) => Failure::Refused(refusal),
             None => classify(error),
@@ -297,17 +216,7 @@ impl ProxyHttp for Phases {
         error: Option<&Error>,
         context: &mut Box<Context>,
     ) {
-        context.parked.restore(session);
-        context.outcome.status = session.response_written().map(|head| head.status.as_u16());
-        let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
-        let answered = error.is_none() && context.outcome.upstream_status.is_some();
-        context.note(|record| {
-            record.request_bytes = received as u64;
-            record.response_bytes = sent as u64;
-            if answered {
-                record.ended_by = EndedBy::Upstream;
-            }
-        });
+        note_end(session, context, error.is_none());
     }
 
     /// What failed is in the record; Pingora's own lines would quote requests.
@@ -326,11 +235,6 @@ impl ProxyHttp for Phases {
     }
 }
 
-fn answer_has_begun(session: &Session) -> bool {
-    let written = session.response_written();
-    written.is_some_and(|head| !head.status.is_informational() || head.status == 101)
-}
-
 fn peer_ip(session: &Session) -> IpAddr {
     session
         .client_addr()
@@ -338,20 +242,4 @@ fn peer_ip(session: &Session) -> IpAddr {
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |inet| {
             inet.ip().to_canonical()
         })
-}
-
-/// TCP and TLS together.
-fn connect_time(digest: Option<&Digest>) -> Duration {
-    digest
-        .into_iter()
-        .flat_map(|digest| digest.timing_digest.iter().flatten())
-        .filter_map(|layer| layer.establishment_duration)
-        .sum()
-}
-
-/// Pingora would speak TLS 1.0 to an upstream that knows no better.
-fn uses_old_tls(digest: Option<&Digest>) -> bool {
-    digest
-        .and_then(|digest| digest.ssl_digest.as_ref())
-        .is_some_and(|tls| !matches!(tls.version.as_ref(), "TLSv1.2" | "TLSv1.3"))
 }

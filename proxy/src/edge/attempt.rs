@@ -1,0 +1,146 @@
+//! One try to have a request answered by its upstream: a connection, the
+//! request, the answer; and whether another try may follow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use knoxcall_filters::Refusal;
+use pingora::connectors::TransportConnector;
+use pingora::protocols::Digest;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v1::client::HttpSession as UpstreamSession;
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, Result};
+
+use super::context::Context;
+use super::deadline::Deadline;
+use super::failure::{may_connect_again, may_send_again};
+use super::relay::{Relay, answer_has_begun};
+use super::upstream_stream::UpstreamStream;
+use crate::gateway::Gateway;
+use crate::upstream::address_name;
+
+/// Where no time-out is set; every route has one.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
+
+pub struct Attempt<'a> {
+    pub gateway: &'a Arc<Gateway>,
+    pub connector: &'a TransportConnector,
+}
+
+pub enum Broke {
+    Refused(Refusal),
+    Failed { error: Box<Error>, again: bool },
+}
+
+impl From<Refusal> for Broke {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Attempt<'_> {
+    pub async fn make(
+        &self,
+        session: &mut ServerSession,
+        context: &mut Context,
+        deadline: &mut Deadline,
+    ) -> Result<(), Broke> {
+        let peer = peer(self.gateway, context).await?;
+        let (mut upstream, is_reused) = self.connect(&peer, context).await?;
+        note_connection(context, &peer, is_reused, Some(upstream.digest()));
+        judge_connection(&peer, Some(upstream.digest()))?;
+
+        upstream.write_timeout = peer.options.write_timeout;
+        let patience = peer.options.read_timeout.unwrap_or(LONGEST_PATIENCE);
+        let relay = Relay::new(session, &mut upstream, deadline, patience);
+        match relay.run(context).await {
+            Ok(true) => {
+                self.release(upstream, &peer).await;
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(error) => {
+                let method = &session.req_header().method;
+                let at_hand = context.body.is_some() || session.body_bytes_read() == 0;
+                let again = is_reused
+                    && !answer_has_begun(session)
+                    && may_send_again(&error, method, at_hand, context.outcome.attempts);
+                Err(Broke::Failed { error, again })
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        peer: &HttpPeer,
+        context: &Context,
+    ) -> Result<(UpstreamSession, bool), Broke> {
+        match self.connector.get_stream(peer).await {
+            Ok((stream, is_reused)) => {
+                let stream = UpstreamStream::wrap(stream);
+                Ok((UpstreamSession::new_with_options(stream, peer), is_reused))
+            }
+            Err(error) => {
+                let error = error.into_up();
+                let again = may_connect_again(&error, context.outcome.attempts);
+                Err(Broke::Failed { error, again })
+            }
+        }
+    }
+
+    /// Into the pool, if nothing is left in it.
+    async fn release(&self, mut upstream: UpstreamSession, peer: &HttpPeer) {
+        upstream.respect_keepalive();
+        if let Some(stream) = upstream.reuse().await {
+            let idle = peer.options.idle_timeout;
+            self.connector
+                .release_stream(stream, peer.reuse_hash(), idle);
+        }
+    }
+}
+
+/// Where this try goes.
+pub async fn peer(gateway: &Gateway, context: &mut Context) -> Result<Box<HttpPeer>, Refusal> {
+    let snapshot = context.snapshot.clone();
+    let prepared = context
+        .target
+        .and_then(|target| snapshot.upstreams.get(target.0))
+        .ok_or(Refusal::Internal)?;
+    context.outcome.attempts += 1;
+    context.note(|record| record.upstream_host = Some(prepared.authority.clone()));
+    gateway.upstreams.peer(prepared, context.started).await
+}
+
+pub fn note_connection(
+    context: &mut Context,
+    peer: &HttpPeer,
+    is_reused: bool,
+    digest: Option<&Digest>,
+) {
+    context.note(|record| {
+        record.upstream_address = peer._address.as_inet().copied();
+        record.connect = (!is_reused).then(|| connect_time(digest));
+    });
+}
+
+/// Pingora would speak TLS 1.0 to an upstream that knows no better, and take
+/// an address for a name.
+pub fn judge_connection(peer: &HttpPeer, digest: Option<&Digest>) -> Result<(), Refusal> {
+    let uses_old_tls = digest
+        .and_then(|digest| digest.ssl_digest.as_ref())
+        .is_some_and(|tls| !matches!(tls.version.as_ref(), "TLSv1.2" | "TLSv1.3"));
+    if uses_old_tls || !address_name::is_named(peer, digest) {
+        return Err(Refusal::UpstreamTls);
+    }
+    Ok(())
+}
+
+/// TCP and TLS together.
+fn connect_time(digest: Option<&Digest>) -> Duration {
+    let layers = digest.into_iter().flat_map(|digest| &digest.timing_digest);
+    layers
+        .flatten()
+        .filter_map(|layer| layer.establishment_duration)
+        .sum()
+}

@@ -1,0 +1,205 @@
+//! One request and its answer: decide, forward or refuse, conclude.
+//!
+//! Pingora's own proxy task would do for this too; it is left to upgrades
+//! ([`super::upgrade`]). It runs each half of an exchange as a task of its own
+//! with channels between them, boxes each of some twenty phases, and copies
+//! heads from one to the next: half of the processor time of a request. Here
+//! the same sessions and connections of Pingora's meet in one loop
+//! ([`super::relay`]).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use knoxcall_filters::Refusal;
+use knoxcall_filters::refusal::Malformation;
+use knoxcall_ledger::{EndedBy, Text};
+use pingora::connectors::TransportConnector;
+use pingora::protocols::http::ServerSession;
+
+use super::answer::Answer;
+use super::attempt::{Attempt, Broke};
+use super::client_stream::ClientStream;
+use super::context::Context;
+use super::deadline::Deadline;
+use super::decision::{Stop, decide, head_of};
+use super::failure::{Failure, classify};
+use super::findings;
+use super::relay::{answer_has_begun, client_patience, within};
+use crate::gateway::Gateway;
+use crate::health::Probe;
+
+const LINGER: Duration = Duration::from_millis(500);
+
+pub struct Exchange<'e> {
+    pub gateway: &'e Arc<Gateway>,
+    pub connector: &'e TransportConnector,
+    pub peer: IpAddr,
+}
+
+impl Exchange<'_> {
+    /// Serves the request whose head the session is about to read. `None`: the
+    /// connection has ended.
+    pub async fn serve(
+        &self,
+        mut session: Box<ServerSession>,
+        deadline: &mut Deadline,
+    ) -> Option<Box<ClientStream>> {
+        let mut context = Box::new(Context::new(self.gateway));
+        let served = match session.read_request().await {
+            Ok(true) => self.answer(&mut session, &mut context, deadline).await,
+            // Sound by our rules and not by Pingora's, which are laxer but for
+            // its limits.
+            Ok(false) | Err(_) => Err(Failure::Refused(Refusal::Malformed(
+                Malformation::InvalidHead,
+            ))),
+        };
+        let is_answered = served.is_ok();
+        let goes_on = match served {
+            Ok(()) => true,
+            Err(failure) => self.fail(&mut session, &mut context, failure).await,
+        };
+        note_end(&session, &mut context, is_answered);
+        if !goes_on {
+            return None;
+        }
+        if !session.is_body_done() {
+            linger(&mut session).await;
+            return None;
+        }
+        let patience = client_patience(&context);
+        let reusable = within(patience, session.finish()).await.ok()??;
+        let (stream, _) = reusable.into_parts();
+        stream.into_any().downcast::<ClientStream>().ok()
+    }
+
+    async fn answer(
+        &self,
+        session: &mut ServerSession,
+        context: &mut Context,
+        deadline: &mut Deadline,
+    ) -> Result<(), Failure> {
+        let head = head_of(session);
+        findings::note_head(context, &head, self.peer);
+        if let Some(probe) = Probe::of_request(&head) {
+            if context.must_close() {
+                session.set_keepalive(None);
+            }
+            let answer = probe.answer(self.gateway);
+            return send(session, context, answer).await;
+        }
+        decide(self.gateway, session, context, self.peer)
+            .await
+            .map_err(|stop| match stop {
+                Stop::Refused(refusal) => Failure::Refused(refusal),
+                Stop::Client(error) => classify(&error.into_down()),
+            })?;
+        self.forward(session, context, deadline).await
+    }
+
+    /// As often as it may be tried.
+    async fn forward(
+        &self,
+        session: &mut ServerSession,
+        context: &mut Context,
+        deadline: &mut Deadline,
+    ) -> Result<(), Failure> {
+        loop {
+            let attempt = Attempt {
+                gateway: self.gateway,
+                connector: self.connector,
+            };
+            match attempt.make(session, context, deadline).await {
+                Ok(()) => return Ok(()),
+                Err(Broke::Refused(refusal)) => return Err(Failure::Refused(refusal)),
+                Err(Broke::Failed { again: true, .. }) => {
+                    self.gateway.metrics.upstream_retries.inc();
+                }
+                Err(Broke::Failed {
+                    error,
+                    again: false,
+                }) => {
+                    context.note(|record| {
+                        record.error_detail = Some(Text::from(error.etype().as_str()));
+                    });
+                    return Err(classify(&error));
+                }
+            }
+        }
+    }
+
+    /// True: the client has its answer, and may go on.
+    async fn fail(
+        &self,
+        session: &mut ServerSession,
+        context: &mut Context,
+        failure: Failure,
+    ) -> bool {
+        match failure {
+            Failure::ClientGone => {
+                context.note(|record| record.ended_by = EndedBy::Client);
+                false
+            }
+            Failure::Refused(refusal) => {
+                self.gateway.metrics.count_refusal(refusal.code());
+                note_refusal(context, &refusal);
+                if answer_has_begun(session) {
+                    // Nothing can be added that a client would not take for the
+                    // rest of the answer: the connection ends in its middle.
+                    session.shutdown().await;
+                    return false;
+                }
+                if refusal.closes_connection() || context.must_close() {
+                    session.set_keepalive(None);
+                }
+                let answer = Answer::refusal(&refusal, &context.id, context.quota.as_ref());
+                // A client that does not take the answer has gone.
+                send(session, context, answer).await.is_ok()
+            }
+        }
+    }
+}
+
+/// Reads on for a moment what the client still sends: a connection closed with
+/// unread bytes in it is reset, and the answer may be lost.
+async fn linger(session: &mut ServerSession) {
+    session.set_total_drain_timeout(Some(LINGER));
+    let read_on = async {
+        session.finish_body().await?;
+        session.drain_request_body().await
+    };
+    let _ = within(2 * LINGER, read_on).await;
+    session.shutdown().await;
+}
+
+async fn send(
+    session: &mut ServerSession,
+    context: &Context,
+    answer: Answer,
+) -> Result<(), Failure> {
+    let sent = within(client_patience(context), answer.send(session, &context.id));
+    sent.await.map_err(|error| classify(&error.into_down()))
+}
+
+pub fn note_refusal(context: &mut Context, refusal: &Refusal) {
+    context.note(|record| {
+        record.error = Some(refusal.code());
+        record.ended_by = EndedBy::Gateway;
+        if record.error_detail.is_none() {
+            record.error_detail = Some(Text::from(refusal.message().as_ref()));
+        }
+    });
+}
+
+pub fn note_end(session: &ServerSession, context: &mut Context, is_answered: bool) {
+    context.outcome.status = session.response_written().map(|head| head.status.as_u16());
+    let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
+    let by_upstream = is_answered && context.outcome.upstream_status.is_some();
+    context.note(|record| {
+        record.request_bytes = received as u64;
+        record.response_bytes = sent as u64;
+        if by_upstream {
+            record.ended_by = EndedBy::Upstream;
+        }
+    });
+}
