@@ -55,18 +55,24 @@ impl NewKey {
 }
 
 impl KeyKind {
-    /// Told by the prefix of a key or of its id. A bare `tk_` is of the time
-    /// before there were test keys.
-    pub fn of(text: &str) -> Option<Self> {
-        if text.starts_with("tk_test_") {
-            Some(Self::Test)
-        } else if text.starts_with("tk_") {
-            Some(Self::Live)
-        } else if text.starts_with("AKE") {
-            Some(Self::AccessKey)
-        } else {
-            None
+    /// Told by the prefix of a key's id. A bare `tk_` is of the time before
+    /// there were test keys; what follows it must not look like a kind, because
+    /// a slip in `tk_test_` would make a live key.
+    pub fn of(id: &str) -> Option<Self> {
+        let kinds = [
+            ("tk_test_", Self::Test),
+            ("tk_live_", Self::Live),
+            ("AKE", Self::AccessKey),
+        ];
+        for (prefix, kind) in kinds {
+            if let Some(rest) = id.strip_prefix(prefix) {
+                return (!rest.is_empty()).then_some(kind);
+            }
         }
+        let rest = id.strip_prefix("tk_")?;
+        let word = rest.get(..4).unwrap_or(rest).to_ascii_lowercase();
+        let is_bare = !rest.is_empty() && !rest.contains('_') && word != "test" && word != "live";
+        is_bare.then_some(Self::Live)
     }
 }
 
@@ -127,7 +133,7 @@ mod tests {
             let text = key.text.expose();
             let secret = text.strip_prefix(&format!("{}_", key.id)).unwrap();
             assert_eq!(secret.len(), SECRET_CHARACTERS);
-            assert_eq!(KeyKind::of(text), Some(kind));
+            assert_eq!(KeyKind::of(key.id.as_str()), Some(kind));
             assert_eq!(KeyDigest::of(text.as_bytes()), key.digest);
         }
     }
@@ -163,8 +169,32 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_prefix_is_no_kind() {
-        assert_eq!(KeyKind::of("sk_live_x"), None);
+    fn a_kind_is_told_by_the_prefix_of_an_id() {
+        assert_eq!(KeyKind::of("tk_live_a1"), Some(KeyKind::Live));
+        assert_eq!(KeyKind::of("tk_test_a1"), Some(KeyKind::Test));
+        assert_eq!(KeyKind::of("AKEA1"), Some(KeyKind::AccessKey));
         assert_eq!(KeyKind::of("tk_old"), Some(KeyKind::Live));
+    }
+
+    #[test]
+    fn a_slip_in_a_prefix_is_no_live_key() {
+        for id in [
+            "sk_live_x",
+            "tk_tset_abc",
+            "tk_Test_abc",
+            "tk_testabc",
+            "tk_Test",
+            "tk_test",
+            "tk_test_",
+            "tk_live_",
+            "tk_live",
+            "tk__a",
+            "tk_",
+            "AKE",
+            "ake1",
+            "",
+        ] {
+            assert_eq!(KeyKind::of(id), None, "{id}");
+        }
     }
 }

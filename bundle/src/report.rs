@@ -27,6 +27,7 @@ pub struct ReportedProblem {
 
 impl Report {
     /// A report of one mistake that has no place in the document.
+    /// Without a remedy where the message says it all.
     pub(crate) fn of_file(file: &str, message: String, remedy: &str) -> Self {
         Self {
             file: file.to_owned(),
@@ -34,7 +35,7 @@ impl Report {
                 line: None,
                 path: String::new(),
                 message,
-                remedy: Some(remedy.to_owned()),
+                remedy: (!remedy.is_empty()).then(|| remedy.to_owned()),
             }],
         }
     }

@@ -1,6 +1,8 @@
 //! What concerns the process and not the tenant: listeners, limits, shared
 //! state, logging. Plain data, already validated, defaults filled in.
 
+mod overlap;
+
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use regex::Regex;
 use crate::secret::SecretValue;
 
 pub use crate::document::{LogFormat, LogLevel};
+pub use overlap::{Overlap, OwnListener, overlapping};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -60,7 +63,7 @@ pub struct Limits {
     /// IPv6: from one /64. Trusted proxies are exempt.
     pub max_connections_per_address: usize,
     pub max_inspected_body: usize,
-    /// Answers 401 per address (IPv6: per /64) before 429.
+    /// Unknown callers per address (IPv6: per /64) before 429.
     pub unauthorized_per_minute: NonZeroU32,
     /// For running requests to finish, on SIGTERM.
     pub shutdown_grace: Duration,
@@ -119,7 +122,7 @@ pub enum RequestLogOutput {
 pub struct Obfuscate {
     pub headers: Vec<HeaderName>,
     pub query: Vec<String>,
-    /// `$.user.ssn`, `$.items[*].card`; their form has been checked.
+    /// Paths such as `$.items[*].card`; their form has been checked.
     pub json_paths: Vec<String>,
     pub patterns: Vec<Pattern>,
 }

@@ -51,7 +51,7 @@ pub struct RequestLogDocument {
     #[schemars(range(min = 0, max = 10_000))]
     pub keep_files: u32,
     /// Records that wait to be written; beyond it they are dropped and counted.
-    #[schemars(range(min = 1, max = 16_777_216))]
+    #[schemars(range(min = 2, max = 16_777_216))]
     pub queue: u32,
     /// Milliseconds a record waits at most before it is written.
     #[schemars(range(min = 1, max = 60_000))]
@@ -84,7 +84,7 @@ pub struct ObfuscateDocument {
     pub headers: Vec<String>,
     /// Names of query parameters.
     pub query: Vec<String>,
-    /// Places in JSON bodies: `$.user.ssn`, `$.items[*].card`.
+    /// Places in JSON bodies: `$.user.ssn`, `$.items[*].card`, `$['a b']`, `$..pin`.
     pub json_paths: Vec<String>,
     /// Regular expressions; what they match is masked wherever it stands.
     pub patterns: Vec<String>,

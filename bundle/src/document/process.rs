@@ -50,7 +50,7 @@ pub struct TrustedProxyDocument {
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsDocument {
     /// Bytes of a request's head (request line and header fields).
-    #[schemars(range(min = 1024, max = 1_048_576))]
+    #[schemars(range(min = 1024, max = 61_440))]
     pub head_bytes: u32,
     /// Header fields of a request.
     #[schemars(range(min = 8, max = 256))]
@@ -61,7 +61,8 @@ pub struct LimitsDocument {
     /// Milliseconds an idle keep-alive connection stays open.
     #[schemars(range(min = 1, max = 3_600_000))]
     pub keepalive_timeout_ms: u64,
-    /// Milliseconds between two reads of a request's body.
+    /// Milliseconds for a client that sends nothing of its body, or takes
+    /// nothing of its answer.
     #[schemars(range(min = 1, max = 3_600_000))]
     pub body_timeout_ms: u64,
     /// Client connections, in all.
@@ -74,8 +75,9 @@ pub struct LimitsDocument {
     /// Bytes of a body that has to be read whole, to be verified or changed.
     #[schemars(range(min = 1, max = 67_108_864))]
     pub max_inspected_body_bytes: u32,
-    /// Answers 401 that one address (IPv6: one /64) gets in a minute before it
-    /// gets 429. Trusted proxies are exempt.
+    /// Requests of unknown callers that one address (IPv6: one /64) may make in
+    /// a minute before it gets 429 in the place of 401. A signature that is
+    /// refused does not count. Trusted proxies are exempt.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub unauthorized_per_minute: u32,
     /// Milliseconds that running requests have to finish on SIGTERM.
@@ -108,7 +110,7 @@ impl Default for LimitsDocument {
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CountersDocument {
-    /// `redis://HOST:PORT/DB` without a password.
+    /// `redis://HOST:PORT/DB` or `redis+unix:///PATH`, without a password.
     pub redis_url: Option<String>,
     /// The environment variable that holds the URL; it may hold a password.
     pub redis_url_from_env: Option<String>,

@@ -2,6 +2,8 @@
 //! variables and files. It is accepted whole or refused whole, with every
 //! mistake at once.
 
+mod numbers;
+mod redact;
 mod secrets;
 mod show;
 
@@ -65,8 +67,11 @@ fn read(path: &Path, options: &LoadOptions<'_>) -> Result<Read, Report> {
     if !parsed.complete {
         return Err(Report::new(&file, &root, problems));
     }
-    let (misfits, pruned) = structure::check(root.to_json());
+    let mut document = root.to_json();
+    numbers::make_whole(&mut document);
+    let (misfits, pruned) = structure::check(document);
     problems.extend(misfits);
+    problems.extend(numbers::respelled(&root));
     let sound = pruned.finish();
     let mut sources = FileSources::new(path, options);
     let judged = judge(&sound, &mut sources, &mut problems);

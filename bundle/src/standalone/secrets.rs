@@ -43,9 +43,9 @@ impl<'a> FileSources<'a> {
 
     fn environment(&self, name: &str) -> Result<SecretValue, Unavailable> {
         match (self.options.env)(name) {
-            Some(value) if !value.is_empty() => Ok(SecretValue::new(value)),
+            Some(value) if !is_blank(&value) => Ok(SecretValue::new(value)),
             Some(_) => Err(Unavailable::new(
-                "the environment variable is empty",
+                "the environment variable is empty or blank",
                 "give it a value",
             )),
             None => Err(Unavailable::new(
@@ -62,8 +62,8 @@ impl<'a> FileSources<'a> {
                 "use from_env or from_file, or start with --allow-inline-secrets",
             ));
         }
-        if value.is_empty() {
-            return Err(Unavailable::new("is empty", "give it a value"));
+        if is_blank(value) {
+            return Err(Unavailable::new("is empty or blank", "give it a value"));
         }
         Ok(SecretValue::new(value.to_owned()))
     }
@@ -75,9 +75,9 @@ impl<'a> FileSources<'a> {
         if text.ends_with('\n') {
             text.pop();
         }
-        if text.is_empty() {
+        if is_blank(&text) {
             return Err(Unavailable::new(
-                "the file is empty",
+                "the file is empty or blank",
                 "write the value into it",
             ));
         }
@@ -108,6 +108,12 @@ impl Sources for FileSources<'_> {
     fn resolve(&self, path: &str) -> PathBuf {
         self.directory.join(path)
     }
+}
+
+/// White space alone would be sent as an empty credential: servers strip it
+/// from header values (RFC 9110, 5.5).
+fn is_blank(value: &str) -> bool {
+    value.trim().is_empty()
 }
 
 /// Permissions are those of the opened file, so that no other can be put in

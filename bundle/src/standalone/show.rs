@@ -5,66 +5,79 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{LoadOptions, read};
-use crate::document::{Document, RouteDocument, SecretDocument};
+use super::redact::{REDACTED, redact};
+use super::{LoadOptions, Loaded, Read, read};
+use crate::document::{Document, ProcessDocument, SecretDocument, TenantDocument};
+use crate::model::Environment;
 use crate::report::Report;
+use crate::settings::Listener;
 use crate::validate::fill_route_defaults;
-
-const REDACTED: &str = "[redacted]";
 
 /// The configuration that would hold, for people to read. Every secret's value
 /// is `[redacted]`, and so is literal text where a credential is injected.
 pub fn effective(path: &Path, options: &LoadOptions<'_>) -> Result<Value, Report> {
-    let read = read(path, options)?;
-    let settings = &read.loaded.settings;
-    let mut document = Document {
-        admin: read.process.admin,
-        workers: u32::try_from(settings.workers.get()).ok(),
-        trusted_proxies: read.process.trusted_proxies,
-        limits: read.process.limits,
-        counters: read.process.counters,
-        upstream: read.process.upstream,
-        logging: read.process.logging,
-        listeners: Vec::new(),
-        tenant: read.tenant.tenant,
-        environments: read.tenant.environments,
-        variables: read.tenant.variables,
-        secrets: Vec::new(),
-        api_keys: read.tenant.api_keys,
-        clients: read.tenant.clients,
-        routes: read.tenant.routes,
+    let Read {
+        loaded,
+        process,
+        tenant,
+    } = read(path, options)?;
+    let declared = loaded.bundle.tenants.iter();
+    let environments = declared.flat_map(|tenant| &tenant.environments);
+    let listeners = loaded.settings.listeners.iter();
+    let parts = [
+        ("listeners", listeners.map(shown_listener).collect()),
+        (
+            "environments",
+            environments.map(shown_environment).collect(),
+        ),
+        ("secrets", tenant.secrets.iter().map(shown_secret).collect()),
+    ];
+    let document = document(&loaded, process, tenant);
+    let shown = serde_json::to_value(document);
+    let Ok(Value::Object(mut fields)) = shown else {
+        let file = path.display().to_string();
+        return Err(Report::of_file(&file, "cannot be shown".to_owned(), ""));
     };
-    for route in &mut document.routes {
-        redact_literals(route);
+    fields.extend(parts.map(|(name, part)| (name.to_owned(), part)));
+    let shown = fields.into_iter().map(|(name, part)| match (&*name, part) {
+        ("routes", Value::Array(routes)) => (name, routes.into_iter().map(shown_route).collect()),
+        (_, part) => (name, without_nulls(part)),
+    });
+    Ok(Value::Object(shown.collect()))
+}
+
+/// All but what is shown in a form of its own.
+fn document(loaded: &Loaded, process: ProcessDocument, tenant: TenantDocument) -> Document {
+    let mut routes = tenant.routes;
+    for route in &mut routes {
+        redact(route);
         fill_route_defaults(route);
     }
-    let Ok(mut shown) = serde_json::to_value(&document) else {
-        return Err(Report::of_file(
-            &path.display().to_string(),
-            "cannot be shown".to_owned(),
-            "",
-        ));
-    };
-    let listeners = settings.listeners.iter();
-    let listeners: Value = listeners
-        .map(|listener| json!({ "address": listener.address.to_string() }))
-        .collect();
-    let secrets: Value = read.tenant.secrets.iter().map(shown_secret).collect();
-    let declared = read
-        .loaded
-        .bundle
-        .tenants
-        .iter()
-        .flat_map(|tenant| &tenant.environments);
-    let environments: Value = declared
-        .map(|environment| json!({ "name": environment.name.as_str(), "sandbox": environment.sandbox }))
-        .collect();
-    if let Some(fields) = shown.as_object_mut() {
-        fields.insert("listeners".to_owned(), listeners);
-        fields.insert("environments".to_owned(), environments);
-        fields.insert("secrets".to_owned(), secrets);
+    Document {
+        listeners: Vec::new(),
+        admin: process.admin,
+        workers: u32::try_from(loaded.settings.workers.get()).ok(),
+        trusted_proxies: process.trusted_proxies,
+        limits: process.limits,
+        counters: process.counters,
+        upstream: process.upstream,
+        logging: process.logging,
+        tenant: tenant.tenant,
+        environments: Vec::new(),
+        variables: tenant.variables,
+        secrets: Vec::new(),
+        api_keys: tenant.api_keys,
+        clients: tenant.clients,
+        routes,
     }
-    Ok(without_nulls(shown))
+}
+
+fn shown_listener(listener: &Listener) -> Value {
+    json!({ "address": listener.address.to_string() })
+}
+
+fn shown_environment(environment: &Environment) -> Value {
+    json!({ "name": environment.name.as_str(), "sandbox": environment.sandbox })
 }
 
 /// Where a value comes from may be told, the value never.
@@ -94,35 +107,18 @@ fn shown_secret(secret: &SecretDocument) -> Value {
     shown
 }
 
-/// A credential that was written into a template by hand is one all the same.
-fn redact_literals(route: &mut RouteDocument) {
-    let overrides = route.environments.values_mut().flatten();
-    for settings in std::iter::once(&mut route.settings).chain(overrides) {
-        let configs = settings.method_configs.iter_mut().flatten();
-        let headers = configs.filter_map(|config| config.inject_headers.as_mut());
-        for headers in settings.inject_headers.iter_mut().chain(headers) {
-            for (name, value) in headers {
-                if carries_a_credential(name) && !value.contains("{{") {
-                    *value = REDACTED.to_owned();
-                }
-            }
-        }
-    }
-}
-
-fn carries_a_credential(header: &str) -> bool {
-    let header = header.to_ascii_lowercase();
-    [
-        "auth",
-        "cookie",
-        "key",
-        "token",
-        "secret",
-        "password",
-        "signature",
-    ]
-    .iter()
-    .any(|word| header.contains(word))
+/// What says nothing is left out, but for places where a null is a value: an
+/// environment that is as the base, a member that is injected.
+fn shown_route(route: Value) -> Value {
+    let Value::Object(fields) = route else {
+        return route;
+    };
+    let fields = fields.into_iter().filter(|(_, field)| !field.is_null());
+    let fields = fields.map(|(name, field)| match name.as_str() {
+        "environments" | "inject_body" | "method_configs" => (name, field),
+        _ => (name, without_nulls(field)),
+    });
+    Value::Object(fields.collect())
 }
 
 fn without_nulls(value: Value) -> Value {

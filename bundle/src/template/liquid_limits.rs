@@ -8,6 +8,10 @@ use super::liquid_syntax::quoted;
 /// Blocks or indexes within each other.
 pub(super) const MAX_NESTING: usize = 64;
 
+/// `assign` and `capture` in one template. Each may keep as much as a value may
+/// have.
+pub(super) const MAX_LOCALS: usize = 64;
+
 /// Characters of a number that an error shows.
 const SHOWN_DIGITS: usize = 32;
 

@@ -4,7 +4,10 @@
 //!
 //! Loops and includes are refused: a template runs inside a request.
 
-use super::liquid_limits::{Blocks, Indexes, check_date_format, check_number, is_clock};
+use super::liquid_bounds::GUARD;
+use super::liquid_limits::{
+    Blocks, Indexes, MAX_LOCALS, check_date_format, check_number, is_clock,
+};
 use super::{Segment, TemplateError, UNCLOSED_EXPRESSION, parse_placeholder, unknown_variable};
 use crate::template::Builtin;
 
@@ -170,11 +173,17 @@ impl Rewriter {
             return Err(TemplateError::Liquid);
         }
         let value = self.values(text.get(name.len()..).unwrap_or_default(), Spaces::EndNames)?;
+        if self.locals.len() == MAX_LOCALS {
+            return Err(TemplateError::TooManyLocals);
+        }
         self.locals.push(Local {
             name: name.to_owned(),
             clock: self.clock,
         });
-        Ok(format!("{name} {value}"))
+        Ok(match word {
+            "assign" => format!("{name} {value} | {GUARD}"),
+            _ => format!("{name} {value}"),
+        })
     }
 
     /// Text that stays as it is. Liquid's own `raw` would do, but not for
@@ -225,16 +234,17 @@ impl Rewriter {
         Ok(out)
     }
 
-    /// A filter's name. `date` reads a number of seconds only from a text.
+    /// A filter's name, after the guard of what it reads. `date` reads a number
+    /// of seconds only from a text.
     fn filter(&self, name: &str, text: &str) -> Result<String, TemplateError> {
         if name != "date" {
-            return Ok(name.to_owned());
+            return Ok(format!("{GUARD} | {name}"));
         }
         if self.clock {
             return Err(TemplateError::Clock);
         }
         check_date_format(text.get(name.len()..).unwrap_or_default())?;
-        Ok(format!("append: '' | {name}"))
+        Ok(format!("{GUARD} | append: '' | {name}"))
     }
 
     /// A word that is no filter: how much of the text it takes, and what

@@ -5,6 +5,7 @@
 //! uses Liquid (tags, filters) keeps a Liquid template. A substituted value is
 //! never parsed again.
 
+mod liquid_bounds;
 mod liquid_limits;
 mod liquid_syntax;
 
@@ -14,6 +15,7 @@ use std::sync::{Arc, LazyLock};
 use thiserror::Error;
 use uuid::Uuid;
 
+pub use self::liquid_bounds::{BoundedText, MAX_VALUE_BYTES};
 use crate::ids::{SecretId, SecretName, VariableKey};
 use crate::names::nearest;
 
@@ -93,6 +95,11 @@ pub enum TemplateError {
     Number(String),
     #[error("is nested deeper than {} levels", liquid_limits::MAX_NESTING)]
     TooDeep,
+    #[error(
+        "has more than {} of the tags `assign` and `capture`",
+        liquid_limits::MAX_LOCALS
+    )]
+    TooManyLocals,
     #[error("the filter `date` does not take `now` or `today`: it could keep the time of loading")]
     Clock,
     #[error("the format of the filter `date` is missing or not valid")]
@@ -127,6 +134,7 @@ impl TemplateError {
                 format!("whole numbers are from {} to {}", i64::MIN, i64::MAX)
             }
             Self::TooDeep => "write {% case %} in place of many {% elsif %}".to_owned(),
+            Self::TooManyLocals => "each of them keeps a text in memory: write fewer".to_owned(),
             Self::Clock => {
                 "{{ timestamp | date: '%Y-%m-%d' }} is the time of the request".to_owned()
             }
@@ -287,8 +295,7 @@ const UNCLOSED_EXPRESSION: TemplateError = TemplateError::Unclosed {
     close: "}}",
 };
 
-static LIQUID: LazyLock<Option<liquid::Parser>> =
-    LazyLock::new(|| liquid::ParserBuilder::with_stdlib().build().ok());
+static LIQUID: LazyLock<Option<liquid::Parser>> = LazyLock::new(liquid_bounds::parser);
 
 fn parse_liquid(text: &str) -> Result<Template, TemplateError> {
     let rewritten = liquid_syntax::rewrite(text)?;

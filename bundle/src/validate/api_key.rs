@@ -13,6 +13,10 @@ use super::context::{Names, Unique, named};
 use super::limit::{limit_fields, rate_limit};
 use super::time::instant;
 
+/// What is hashed in the place of a key where the variable that should hold it
+/// is empty: with it, a header without a value would be a credential.
+const BLANK_KEYS: [&[u8]; 4] = [b"", b" ", b"\n", b"\r\n"];
+
 pub(super) fn api_keys(
     document: &TenantDocument,
     clients: &[Client],
@@ -95,9 +99,17 @@ fn kind(document: &ApiKeyDocument, at: &At<'_>, problems: &mut Problems) -> Opti
 
 fn digest(document: &ApiKeyDocument, at: &At<'_>, problems: &mut Problems) -> Option<KeyDigest> {
     let digest = KeyDigest::from_hex(&document.key_sha256);
-    if digest.is_none() {
-        let remedy = "64 hexadecimal digits; `knoxcall keys new` prints them";
-        problems.add(&at.key("key_sha256"), "is not a SHA-256 digest", remedy);
+    let at = at.key("key_sha256");
+    match &digest {
+        None => {
+            let remedy = "64 hexadecimal digits; `knoxcall keys new` prints them";
+            problems.add(&at, "is not a SHA-256 digest", remedy);
+        }
+        Some(digest) if BLANK_KEYS.iter().any(|key| KeyDigest::of(key) == *digest) => {
+            let remedy = "hash the key itself; `knoxcall keys new` prints a digest";
+            problems.add(&at, "is the digest of an empty key", remedy);
+        }
+        Some(_) => {}
     }
     digest
 }

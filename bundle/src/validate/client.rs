@@ -1,5 +1,7 @@
 //! Clients: their addresses, assignments and signing secrets.
 
+use std::collections::HashMap;
+
 use ipnet::IpNet;
 use uuid::Uuid;
 
@@ -10,7 +12,7 @@ use crate::problem::{At, Noun, Problems};
 use crate::secret::SecretValue;
 
 use super::address;
-use super::context::{DeclaredSecret, Names, Unique, id_or_derived, named};
+use super::context::{DeclaredSecret, Names, Unique, id_or_derived, named, place};
 use super::limit::{limit_fields, rate_limit};
 use super::templates::named_secret;
 
@@ -46,12 +48,65 @@ pub(super) fn clients(
     problems: &mut Problems,
 ) -> Vec<Client> {
     let section = At::ROOT.key("clients");
-    let clients = document.clients.iter().zip(ids).enumerate();
+    let mut holders = Holders::default();
+    let mut clients = Vec::with_capacity(document.clients.len());
+    for (index, (document, id)) in document.clients.iter().zip(ids).enumerate() {
+        let at = section.index(index);
+        let client = id.and_then(|id| client(document, id, names, &at, problems));
+        if let Some(client) = client {
+            holders.take(index, &client, &at.key("ip_address"), problems);
+            clients.push(client);
+        }
+    }
     clients
-        .filter_map(|(index, (document, id))| {
-            client(document, (*id)?, names, &section.index(index), problems)
+}
+
+/// The clients that have an address block. Of two that have the same one on
+/// the same route, the address cannot tell which one calls.
+#[derive(Default)]
+struct Holders(HashMap<IpNet, Vec<Holder>>);
+
+struct Holder {
+    index: usize,
+    assignments: Vec<Scope>,
+}
+
+impl Holders {
+    fn take(&mut self, index: usize, client: &Client, at: &At<'_>, problems: &mut Problems) {
+        if !client.enabled {
+            return;
+        }
+        for block in &client.addresses {
+            let holders = self.0.entry(*block).or_default();
+            let other = holders.iter().find(|other| {
+                other.index != index && meet(&other.assignments, &client.assignments)
+            });
+            if let Some(other) = other {
+                problems.add_clash(
+                    at,
+                    "is shared, on the same route, with",
+                    place("clients", other.index),
+                    "an address stands for one client: give the other one an API key alone",
+                );
+            }
+            holders.push(Holder {
+                index,
+                assignments: client.assignments.clone(),
+            });
+        }
+    }
+}
+
+fn meet(some: &[Scope], others: &[Scope]) -> bool {
+    fn agree<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
+        one.zip(other).is_none_or(|(one, other)| one == other)
+    }
+    some.iter().any(|one| {
+        others.iter().any(|other| {
+            agree(one.route.as_ref(), other.route.as_ref())
+                && agree(one.environment.as_ref(), other.environment.as_ref())
         })
-        .collect()
+    })
 }
 
 fn client(

@@ -1,6 +1,6 @@
-//! Which headers a route may set, and which a document may name.
+//! Which headers a route may set or sign with, and which a document may name.
 //!
-//! Never set: what frames a message or belongs to one connection (RFC 9110,
+//! Neither: what frames a message or belongs to one connection (RFC 9110,
 //! 7.6.1; RFC 9112, 6), and what the gateway itself says (`X-Forwarded-*`,
 //! `X-Request-Id`, `X-Knoxcall-*`).
 
@@ -45,17 +45,35 @@ pub(super) fn names(texts: &[String], at: &At<'_>, problems: &mut Problems) -> V
 }
 
 pub(super) fn injectable(text: &str, at: &At<'_>, problems: &mut Problems) -> Option<HeaderName> {
+    free(text, "cannot be injected", at, problems)
+}
+
+/// A header that carries a signature, its timestamp or its nonce.
+pub(super) fn of_signature(text: &str, at: &At<'_>, problems: &mut Problems) -> Option<HeaderName> {
+    free(text, "cannot carry it", at, problems)
+}
+
+/// An upstream may read `_` as `-`: names that differ in it alone are one.
+pub(super) fn as_read(name: &HeaderName) -> String {
+    name.as_str().replace('_', "-")
+}
+
+fn free(
+    text: &str,
+    message: &'static str,
+    at: &At<'_>,
+    problems: &mut Problems,
+) -> Option<HeaderName> {
     let name = name(text, at, problems)?;
-    // An upstream may read `_` as `-`.
-    let read = name.as_str().replace('_', "-");
+    let read = as_read(&name);
     if FRAMING.contains(&read.as_str()) {
         let remedy = "it frames the message or belongs to one connection";
-        problems.add(at, "cannot be injected", remedy);
+        problems.add(at, message, remedy);
         return None;
     }
     if OURS.contains(&read.as_str()) || OUR_PREFIXES.iter().any(|ours| read.starts_with(ours)) {
-        let remedy = "the gateway sets or strips it itself";
-        problems.add(at, "cannot be injected", remedy);
+        let remedy = "the gateway reads, sets or strips it itself";
+        problems.add(at, message, remedy);
         return None;
     }
     Some(name)

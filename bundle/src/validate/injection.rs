@@ -9,13 +9,13 @@ use crate::document::MethodConfigDocument;
 use crate::ids::EnvironmentName;
 use crate::model::{Injection, JsonTemplate, MethodConfig};
 use crate::problem::{At, Problems};
-use crate::template::{Segment, Template};
+use crate::template::Template;
 
 use super::context::Names;
 use super::limit::{limit_fields, rate_limit};
 use super::settings_merge::Merged;
 use super::templates::{Templates, check_references};
-use super::{body, header, target};
+use super::{body, header, header_value, target};
 
 /// Compiles injections; templates are shared among routes.
 pub(super) struct Injections<'a> {
@@ -58,7 +58,6 @@ impl<'a> Injections<'a> {
         at: &At<'_>,
         problems: &mut Problems,
     ) -> Vec<(HeaderName, Template)> {
-        // An upstream may read `_` as `-`: such names are one.
         let mut seen: HashMap<String, &str> = HashMap::new();
         let mut injected = Vec::with_capacity(headers.len());
         for (text, value) in headers {
@@ -67,13 +66,12 @@ impl<'a> Injections<'a> {
             let template = self.templates.parse(value, &at, problems);
             if let Some(template) = &template {
                 check_references(template, environment, self.names, &at, problems);
-                check_line(template, &at, problems);
+                header_value::check(value, template, environment, self.names, &at, problems);
             }
             let (Some(name), Some(template)) = (name, template) else {
                 continue;
             };
-            let read = name.as_str().replace('_', "-");
-            if let Some(other) = seen.insert(read, text) {
+            if let Some(other) = seen.insert(header::as_read(&name), text) {
                 let message = format!("is the same header as `{other}`");
                 problems.add(&at, message, "names are compared without case, and _ as -");
             }
@@ -94,22 +92,6 @@ impl<'a> Injections<'a> {
             check_references(template, environment, self.names, at, problems);
         });
         compiled
-    }
-}
-
-/// A header value is one line (RFC 9110, 5.5). YAML's block scalars end with a
-/// line feed, which would fail every request.
-fn check_line(template: &Template, at: &At<'_>, problems: &mut Problems) {
-    let Template::Segments(segments) = template else {
-        return;
-    };
-    let breaks = |segment: &Segment| match segment {
-        Segment::Text(text) => text.chars().any(|c| c.is_control() && c != '\t'),
-        Segment::Secret(_) | Segment::Variable(_) | Segment::Builtin(_) => false,
-    };
-    if segments.iter().any(breaks) {
-        let remedy = "write the value on one line, in quotes";
-        problems.add(at, "has a line break or control character", remedy);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `match`: host and path rules. A prefix is made of whole segments, with
-//! unreserved characters decoded (RFC 3986, 2.3), as paths are for matching.
+//! everything decoded that may stand in one as it is (RFC 3986, 3.3), as paths
+//! are for matching: rules that are the same there are the same here.
 
 use std::collections::HashMap;
 
@@ -80,15 +81,23 @@ fn prefix(text: &str) -> Result<String, Refused> {
             "no query, fragment or wildcard; percent-encode what is not a letter or digit",
         ));
     }
-    let decoded = decode_unreserved(text).ok_or(("has a % that encodes nothing", "write %25"))?;
+    let decoded = decode_plain(text).ok_or(("has a % that encodes nothing", "write %25"))?;
     if climbs(&decoded) || decoded.contains("//") {
         return Err((
             "has dot segments, empty segments or encoded slashes",
             "write it out",
         ));
     }
+    if decoded.contains(';') || decoded.contains("%3B") {
+        let remedy = "what follows it in a segment never counts: leave it out";
+        return Err(("has a ; in it", remedy));
+    }
     match decoded.trim_end_matches('/') {
         "" => Ok("/".to_owned()),
+        "/healthz" | "/livez" => Err((
+            "is answered by the gateway itself",
+            "match another path, or name the route with x-knoxcall-route",
+        )),
         prefix => Ok(prefix.to_owned()),
     }
 }
@@ -105,7 +114,7 @@ pub(super) fn climbs(path: &str) -> bool {
 }
 
 /// `None`: a `%` without two hexadecimal digits.
-fn decode_unreserved(text: &str) -> Option<String> {
+fn decode_plain(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
@@ -114,7 +123,7 @@ fn decode_unreserved(text: &str) -> Option<String> {
         let byte = u8::from_str_radix(digits, 16)
             .ok()
             .filter(|_| !digits.starts_with('+'))?;
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte) {
             out.push(char::from(byte));
         } else {
             out.push('%');
@@ -140,6 +149,17 @@ mod tests {
             prefix("/%68ooks/a%20b%c3%a9"),
             Ok("/hooks/a%20b%C3%A9".to_owned())
         );
+        assert_eq!(prefix("/a%40b%2Cc"), Ok("/a@b,c".to_owned()));
+    }
+
+    #[test]
+    fn refuses_the_paths_of_the_gateways_own_probes() {
+        for text in ["/healthz", "/livez/", "/%68ealthz"] {
+            assert!(prefix(text).is_err(), "{text}");
+        }
+        for text in ["/healthz/deep", "/healthzz", "/a/livez"] {
+            assert!(prefix(text).is_ok(), "{text}");
+        }
     }
 
     #[test]
@@ -154,6 +174,8 @@ mod tests {
             "/a%5cb",
             "/a//b",
             "/..;x/a",
+            "/a;x",
+            "/a%3bx",
             "/a?b",
             "/a#b",
             "/a*b\\",

@@ -4,34 +4,32 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use regex::RegexBuilder;
-
 use crate::document::{
-    AdminDocument, CountersDocument, LimitsDocument, LoggingDocument, ObfuscateDocument,
-    ProcessDocument, UpstreamDocument,
+    AdminDocument, CountersDocument, LimitsDocument, LoggingDocument, ProcessDocument,
+    UpstreamDocument,
 };
 use crate::problem::{At, Problems};
-use crate::secret::SecretValue;
 use crate::settings::{
-    Admin, Counters, Limits, Listener, Logging, Obfuscate, Pattern, RequestLog, RequestLogOutput,
-    Settings, TrustedProxy, UpstreamSettings,
+    Admin, Counters, Limits, Listener, Logging, OwnListener, RequestLog, RequestLogOutput,
+    Settings, TrustedProxy, UpstreamSettings, overlapping,
 };
 
-use super::{Origin, Sources, address, header};
+use super::context::place;
+use super::masking::obfuscate;
+use super::redis_url::redis_url;
+use super::{Sources, address, header};
 
 const DEFAULT_LISTENER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-
-/// Bytes that a compiled pattern may take.
-const PATTERN_SIZE_LIMIT: usize = 1024 * 1024;
 
 pub(crate) fn process(
     document: &ProcessDocument,
     sources: &mut dyn Sources,
     problems: &mut Problems,
 ) -> Option<Settings> {
-    let listeners = listeners(document, problems);
-    let admin = admin(&document.admin, &listeners, problems);
+    let (listeners, places) = listeners(document, problems);
+    let admin = admin(&document.admin, problems);
+    tell_overlaps(&listeners, &places, admin.as_ref(), problems);
     let trusted_proxies = trusted_proxies(document, problems);
     let upstream = upstream(&document.upstream, problems);
     let counters = counters(&document.counters, sources, problems);
@@ -48,33 +46,49 @@ pub(crate) fn process(
     })
 }
 
-fn listeners(document: &ProcessDocument, problems: &mut Problems) -> Vec<Listener> {
+/// The listeners, and the place of each in the document.
+fn listeners(document: &ProcessDocument, problems: &mut Problems) -> (Vec<Listener>, Vec<usize>) {
     if document.listeners.is_empty() {
-        return vec![Listener {
-            address: DEFAULT_LISTENER,
-        }];
+        let address = DEFAULT_LISTENER;
+        return (vec![Listener { address }], vec![0]);
     }
     let section = At::ROOT.key("listeners");
-    let mut listeners: Vec<Listener> = Vec::with_capacity(document.listeners.len());
-    for (index, listener) in document.listeners.iter().enumerate() {
-        let at = section.index(index);
-        let at = at.key("address");
-        let Some(address) = address::socket(&listener.address, &at, problems) else {
-            continue;
-        };
-        if listeners.iter().any(|other| other.address == address) {
-            problems.add(&at, "is listened on twice", "keep one of them");
-        }
-        listeners.push(Listener { address });
-    }
+    let listeners = document.listeners.iter().enumerate();
     listeners
+        .filter_map(|(index, listener)| {
+            let at = section.index(index);
+            let address = address::socket(&listener.address, &at.key("address"), problems)?;
+            Some((Listener { address }, index))
+        })
+        .unzip()
 }
 
-fn admin(
-    document: &AdminDocument,
+fn tell_overlaps(
     listeners: &[Listener],
+    places: &[usize],
+    admin: Option<&Admin>,
     problems: &mut Problems,
-) -> Option<Admin> {
+) {
+    let remedy = "give it a port of its own";
+    for overlap in overlapping(listeners, admin) {
+        let place_of = |index: usize| places.get(index).copied().unwrap_or(index);
+        let other = place("listeners", place_of(overlap.earlier));
+        let message = "cannot be open together with";
+        match overlap.later {
+            OwnListener::Listener(index) => {
+                let section = At::ROOT.key("listeners");
+                let at = section.index(place_of(index));
+                problems.add_clash(&at.key("address"), message, other, remedy);
+            }
+            OwnListener::Admin => {
+                let section = At::ROOT.key("admin");
+                problems.add_clash(&section.key("address"), message, other, remedy);
+            }
+        }
+    }
+}
+
+fn admin(document: &AdminDocument, problems: &mut Problems) -> Option<Admin> {
     let section = At::ROOT.key("admin");
     let at = section.key("address");
     let address = address::socket(&document.address, &at, problems)?;
@@ -87,9 +101,6 @@ fn admin(
             "is not a loopback address",
             "use 127.0.0.1, or set admin.allow_remote: true",
         );
-    }
-    if listeners.iter().any(|listener| listener.address == address) {
-        problems.add(&at, "is a listener's address", "give it a port of its own");
     }
     Some(Admin { address })
 }
@@ -110,6 +121,11 @@ fn trusted_proxies(document: &ProcessDocument, problems: &mut Problems) -> Vec<T
         let Some(cidr) = address::range(&proxy.cidr, &at, problems) else {
             continue;
         };
+        if cidr.prefix_len() == 0 {
+            let remedy = "everybody could then choose the address it comes from: \
+                          name the proxies' own ranges";
+            problems.add(&at, "trusts every address", remedy);
+        }
         if trusted.iter().any(|other| other.cidr == cidr) {
             problems.add(&at, "is named twice", "keep one of them");
         }
@@ -149,55 +165,6 @@ fn counters(
         instances: NonZeroU32::new(document.instances)?,
         nonce_capacity: document.nonce_capacity as usize,
     })
-}
-
-fn redis_url(
-    document: &CountersDocument,
-    sources: &mut dyn Sources,
-    problems: &mut Problems,
-) -> Option<SecretValue> {
-    let section = At::ROOT.key("counters");
-    let plain = document.redis_url.as_deref();
-    let env = document.redis_url_from_env.as_deref();
-    let file = document.redis_url_from_file.as_deref();
-    if [plain, env, file].into_iter().flatten().count() > 1 {
-        let message = "needs at most one of redis_url, redis_url_from_env and redis_url_from_file";
-        problems.add(&section, message, "");
-    }
-    let (field, url) = if let Some(text) = plain {
-        let at = section.key("redis_url");
-        if text.contains('@') {
-            let remedy = "use redis_url_from_env or redis_url_from_file";
-            problems.add(&at, "holds a user or password", remedy);
-        }
-        ("redis_url", Ok(SecretValue::new(text.to_owned())))
-    } else if let Some(name) = env {
-        (
-            "redis_url_from_env",
-            sources.secret(Origin::Environment(name)),
-        )
-    } else {
-        ("redis_url_from_file", sources.secret(Origin::File(file?)))
-    };
-    let at = section.key(field);
-    match url {
-        Ok(url) if is_redis_url(url.expose()) => Some(url),
-        Ok(_) => {
-            problems.add(&at, "is not a Redis URL", "write redis://HOST:PORT/DB");
-            None
-        }
-        Err(unavailable) => {
-            problems.add(&at, unavailable.message, unavailable.remedy);
-            None
-        }
-    }
-}
-
-fn is_redis_url(text: &str) -> bool {
-    let rest = ["redis://", "redis+unix://", "unix://"]
-        .into_iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
 }
 
 fn upstream(document: &UpstreamDocument, problems: &mut Problems) -> UpstreamSettings {
@@ -247,117 +214,5 @@ fn logging(document: &LoggingDocument, sources: &dyn Sources, problems: &mut Pro
             capture_body: requests.capture_body,
         },
         obfuscate: obfuscate(&document.obfuscate, &section.key("obfuscate"), problems),
-    }
-}
-
-fn obfuscate(document: &ObfuscateDocument, at: &At<'_>, problems: &mut Problems) -> Obfuscate {
-    let paths_at = at.key("json_paths");
-    for (index, path) in document.json_paths.iter().enumerate() {
-        if !is_json_path(path) {
-            let remedy = "write $.user.ssn or $.items[*].card";
-            problems.add(&paths_at.index(index), "is not a JSON path", remedy);
-        }
-    }
-    Obfuscate {
-        headers: header::names(&document.headers, &at.key("headers"), problems),
-        query: document.query.clone(),
-        json_paths: document.json_paths.clone(),
-        patterns: patterns(&document.patterns, &at.key("patterns"), problems),
-    }
-}
-
-fn patterns(texts: &[String], at: &At<'_>, problems: &mut Problems) -> Vec<Pattern> {
-    let texts = texts.iter().enumerate();
-    texts
-        .filter_map(|(index, text)| {
-            let compiled = RegexBuilder::new(text)
-                .size_limit(PATTERN_SIZE_LIMIT)
-                .build();
-            let at = at.index(index);
-            match compiled {
-                Ok(regex) if regex.is_match("") => {
-                    problems.add(&at, "matches the empty text", "use + in the place of *");
-                    None
-                }
-                Ok(regex) => Some(Pattern(regex)),
-                Err(regex::Error::CompiledTooBig(_)) => {
-                    problems.add(&at, "is too large once compiled", "use smaller repetitions");
-                    None
-                }
-                Err(_) => {
-                    let remedy = "the syntax is that of the Rust crate `regex`";
-                    problems.add(&at, "is not a regular expression", remedy);
-                    None
-                }
-            }
-        })
-        .collect()
-}
-
-/// `$` and then `.name`, `[0]` or `[*]`.
-fn is_json_path(path: &str) -> bool {
-    let Some(mut rest) = path.strip_prefix('$').filter(|rest| !rest.is_empty()) else {
-        return false;
-    };
-    while let Some(first) = rest.chars().next() {
-        let step = rest.get(1..).unwrap_or_default();
-        let length = match first {
-            '.' => step.find(['.', '[']).unwrap_or(step.len()),
-            '[' => {
-                let Some(end) = step.find(']') else {
-                    return false;
-                };
-                let inside = step.get(..end).unwrap_or_default();
-                let is_index =
-                    !inside.is_empty() && inside.bytes().all(|byte| byte.is_ascii_digit());
-                if inside != "*" && !is_index {
-                    return false;
-                }
-                end + 1
-            }
-            _ => return false,
-        };
-        if length == 0 {
-            return false;
-        }
-        rest = step.get(length..).unwrap_or_default();
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knows_json_paths() {
-        for path in [
-            "$.a",
-            "$.user.ssn",
-            "$.items[*].card",
-            "$[0]",
-            "$.a[0][*].b",
-        ] {
-            assert!(is_json_path(path), "{path}");
-        }
-        for path in [
-            "", "$", "a.b", "$.", "$.a..b", "$.a[", "$.a[x]", "$.a[]", "$a",
-        ] {
-            assert!(!is_json_path(path), "{path}");
-        }
-    }
-
-    #[test]
-    fn knows_redis_urls() {
-        assert!(is_redis_url("redis://:secret@127.0.0.1:6379/0"));
-        for url in [
-            "http://x",
-            "redis://",
-            "127.0.0.1:6379",
-            "rediss://x",
-            "redis://a b",
-        ] {
-            assert!(!is_redis_url(url), "{url}");
-        }
     }
 }

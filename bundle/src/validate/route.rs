@@ -9,12 +9,13 @@ use crate::ids::{EnvironmentName, HostName, RouteId, RouteName, RouteSlug, Tenan
 use crate::model::{Route, RouteEnvironment, Timeouts, Upstream};
 use crate::problem::{At, Problems};
 
+use super::callers::Callers;
 use super::context::{Names, Unique, id_or_derived, named, place};
 use super::injection::{self, Injections};
 use super::limit::rate_limit;
 use super::match_rule::Rules;
 use super::settings_merge::Merged;
-use super::signature::{Signers, signature};
+use super::signature::signature;
 use super::{Sources, address, header, target, templates};
 
 pub(super) const DEFAULT_CONNECT_TIMEOUT_MS: u64 = 5_000;
@@ -111,7 +112,7 @@ fn not_an_id(text: &str, at: &At<'_>, problems: &mut Problems) {
 /// What routes are checked against.
 pub(super) struct Routes<'a> {
     names: &'a Names<'a>,
-    signers: Signers,
+    callers: Callers,
     hosts: &'a [HostName],
     sources: &'a mut dyn Sources,
     injections: Injections<'a>,
@@ -121,13 +122,13 @@ pub(super) struct Routes<'a> {
 impl<'a> Routes<'a> {
     pub(super) fn new(
         names: &'a Names<'a>,
-        signers: Signers,
+        callers: Callers,
         hosts: &'a [HostName],
         sources: &'a mut dyn Sources,
     ) -> Self {
         Self {
             names,
-            signers,
+            callers,
             hosts,
             sources,
             injections: Injections::new(names),
@@ -175,13 +176,15 @@ impl<'a> Routes<'a> {
             })
             .collect();
         let base = self.base_environment(document, at, problems)?;
+        let environments = self.environments(document, id, &base, at, problems);
+        self.callers.check_assigned(id, &environments, at, problems);
         Some(Route {
             id,
             slug,
             name: name.and_then(|name| RouteName::try_from(name).ok())?,
             enabled: document.settings.enabled.unwrap_or(true),
             match_rules,
-            environments: self.environments(document, id, &base, at, problems),
+            environments,
             base_environment: base,
         })
     }
@@ -259,7 +262,8 @@ impl<'a> Routes<'a> {
             problems,
         );
         if signature.is_some() && !open {
-            self.signers.check(id, &environment, merged.at(), problems);
+            let at = merged.at();
+            self.callers.check_signers(id, &environment, at, problems);
         }
         let allowed_methods = allowed_methods(merged, problems);
         let upstream = self.upstream(merged, problems);

@@ -146,20 +146,46 @@ pub(super) fn is_path_byte(byte: u8) -> bool {
 /// local to a link (metadata services), and what is no single host.
 pub fn is_reserved(address: IpAddr) -> bool {
     match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            v4.is_link_local()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                || v4.octets().starts_with(&[0])
-        }
+        IpAddr::V4(v4) => is_reserved_v4(v4),
         IpAddr::V6(v6) => {
             v6.is_unicast_link_local()
                 || v6.is_multicast()
                 || v6.is_unspecified()
-                // The metadata service of EC2, over IPv6.
-                || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+                || METADATA_V6.contains(&v6)
+                || embedded_v4(v6).is_some_and(is_reserved_v4)
         }
     }
+}
+
+/// Metadata services outside of the link-local range: Alibaba Cloud, Oracle
+/// Cloud; EC2 and Google Cloud over IPv6.
+const METADATA_V4: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+const METADATA_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+
+fn is_reserved_v4(v4: Ipv4Addr) -> bool {
+    v4.is_link_local()
+        || v4.is_multicast()
+        || v4.is_broadcast()
+        || v4.octets().starts_with(&[0])
+        || METADATA_V4.contains(&v4)
+}
+
+/// The IPv4 address that a translator would reach: NAT64 (RFC 6052, 2.1) and
+/// 6to4 (RFC 3056, 2).
+fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let bits = match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => (high, low),
+        _ => return None,
+    };
+    Some(Ipv4Addr::from_bits(
+        u32::from(bits.0) << 16 | u32::from(bits.1),
+    ))
 }
 
 pub(super) fn check_reserved(target: &Target, allowed: bool, at: &At<'_>, problems: &mut Problems) {
@@ -256,10 +282,25 @@ mod tests {
             "0.0.0.0",
             "::",
             "::ffff:169.254.1.1",
+            "100.100.100.200",
+            "192.0.0.192",
+            "fd20:ce::254",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::6464:64c8",
+            "2002:a9fe:a9fe::1",
         ] {
             assert!(is_reserved(text.parse().unwrap()), "{text}");
         }
-        for text in ["10.0.0.1", "127.0.0.1", "::1", "fd00::1", "203.0.113.1"] {
+        for text in [
+            "10.0.0.1",
+            "127.0.0.1",
+            "::1",
+            "fd00::1",
+            "203.0.113.1",
+            "100.100.100.201",
+            "64:ff9b::cb00:7101",
+            "2002:cb00:7101::1",
+        ] {
             assert!(!is_reserved(text.parse().unwrap()), "{text}");
         }
     }

@@ -8,9 +8,9 @@ use crate::ids::{EnvironmentName, HostName, SubdomainHash, TenantId, TenantSlug}
 use crate::model::{Environment, PreviousHash, Secret, Tenant, TenantHosts};
 use crate::problem::{At, Problems};
 
+use super::callers::Callers;
 use super::context::{DeclaredSecret, Names, Unique, derived_tenant_id, named};
 use super::limit::{limit_fields, rate_limit};
-use super::signature::Signers;
 use super::{Sources, api_key, client, route, secret, time};
 
 /// What `{slug}.{base}` begins with where it stands for a sandbox.
@@ -47,8 +47,8 @@ pub(crate) fn tenant(
     let clients = client::clients(document, &client_ids, &names, problems);
     let api_keys = api_key::api_keys(document, &clients, &names, problems);
     let all_hosts = all_hosts(&hosts, slug.as_ref());
-    let signers = Signers::new(document, &client_ids, &clients, &api_keys);
-    let routes = route::Routes::new(&names, signers, &all_hosts, sources)
+    let callers = Callers::new(document, &client_ids, &clients, &api_keys);
+    let routes = route::Routes::new(&names, callers, &all_hosts, sources)
         .all(document, &route_ids, problems);
     let rate_limit = rate_limit(limit_fields!(identity), &at, problems);
     let secrets = declared.into_iter().map(bundled).collect();

@@ -4,38 +4,20 @@
 //! anchors, aliases or tags (nothing expands), no duplicate keys, a bounded
 //! depth. Messages never quote the text.
 
+mod node;
 mod scalar;
 
 use std::collections::HashSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
-use serde_json::{Map, Value};
 
 use crate::problem::{DocPath, PathStep, Problem};
 
+pub(crate) use node::Node;
+use node::{Content, Entry};
+
 /// Mappings and lists within each other.
 pub(crate) const MAX_DEPTH: usize = 64;
-
-#[derive(Clone)]
-pub(crate) struct Node {
-    /// From 1.
-    line: usize,
-    content: Content,
-}
-
-#[derive(Clone)]
-enum Content {
-    Scalar(Value),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
-}
-
-#[derive(Clone)]
-struct Entry {
-    key: String,
-    line: usize,
-    value: Node,
-}
 
 /// A tree, and what is wrong with the text.
 pub(crate) struct Parsed {
@@ -72,70 +54,6 @@ fn last_line(text: &str) -> usize {
     let text = ended.unwrap_or(text);
     let breaks = text.matches(['\r', '\n']).count();
     1 + breaks - text.matches("\r\n").count()
-}
-
-impl Node {
-    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        let Content::Map(entries) = &self.content else {
-            return None;
-        };
-        let entry = entries.iter().find(|entry| entry.key == key)?;
-        Some(&entry.value)
-    }
-
-    /// The items of a list; nothing for anything else.
-    pub(crate) fn items(&self) -> impl Iterator<Item = &Node> {
-        let items = match &self.content {
-            Content::List(items) => items.as_slice(),
-            Content::Scalar(_) | Content::Map(_) => &[],
-        };
-        items.iter()
-    }
-
-    pub(crate) fn text(&self) -> Option<&str> {
-        match &self.content {
-            Content::Scalar(value) => value.as_str(),
-            Content::List(_) | Content::Map(_) => None,
-        }
-    }
-
-    pub(crate) fn to_json(&self) -> Value {
-        match &self.content {
-            Content::Scalar(value) => value.clone(),
-            Content::List(items) => items.iter().map(Node::to_json).collect(),
-            Content::Map(entries) => {
-                let pairs = entries.iter();
-                Value::Object(
-                    pairs
-                        .map(|entry| (entry.key.clone(), entry.value.to_json()))
-                        .collect::<Map<_, _>>(),
-                )
-            }
-        }
-    }
-
-    /// The line of a place, or of the nearest thing around it that exists.
-    pub(crate) fn line_of(&self, path: &DocPath) -> usize {
-        let mut node = self;
-        let mut line = self.line;
-        for step in &path.0 {
-            let next = match (&node.content, step) {
-                (Content::Map(entries), PathStep::Key(key)) => entries
-                    .iter()
-                    .find(|entry| entry.key == *key)
-                    .map(|entry| (entry.line, &entry.value)),
-                (Content::List(items), PathStep::Index(index)) => {
-                    items.get(*index).map(|item| (item.line, item))
-                }
-                (Content::Scalar(_) | Content::List(_) | Content::Map(_), _) => None,
-            };
-            match next {
-                Some((at, below)) => (line, node) = (at, below),
-                None => break,
-            }
-        }
-        line
-    }
 }
 
 /// A mapping or list that is not finished.
@@ -249,10 +167,13 @@ impl Builder {
         }
         match scalar::resolve(text, style) {
             Ok(value) => {
-                self.place(Node {
-                    line,
-                    content: Content::Scalar(value),
-                });
+                let number = value.as_number();
+                let respelled = number.is_some_and(|number| number.to_string() != text);
+                let content = match respelled {
+                    true => Content::Respelled(value),
+                    false => Content::Scalar(value),
+                };
+                self.place(Node { line, content });
                 false
             }
             Err(message) => self.stop(line, message, "put it in quotes to make it text"),
@@ -355,7 +276,7 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

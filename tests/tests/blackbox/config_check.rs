@@ -162,6 +162,95 @@ fn secret_files_must_be_private() {
     assert_eq!(check(&text).code, 2, "a missing file");
 }
 
+/// What would fail at the start, or at every request, fails here.
+#[test]
+fn what_could_not_be_served_is_a_mistake() {
+    let digest_of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (section, path) in [
+        (
+            "counters: {redis_url: 'redis://h:99999/x'}".to_owned(),
+            "counters.redis_url",
+        ),
+        (
+            "logging: {requests: {queue: 1}}".to_owned(),
+            "logging.requests.queue",
+        ),
+        (
+            "limits: {head_bytes: 1048576}".to_owned(),
+            "limits.head_bytes",
+        ),
+        (
+            "trusted_proxies: [{cidr: 0.0.0.0/0}]".to_owned(),
+            "trusted_proxies[0].cidr",
+        ),
+        (
+            format!("api_keys: [{{key_id: tk_live_a, key_sha256: {digest_of_nothing}}}]"),
+            "api_keys[0].key_sha256",
+        ),
+        (
+            format!(
+                "api_keys: [{{key_id: tk_tset_a, key_sha256: '{}'}}]",
+                "a".repeat(64)
+            ),
+            "api_keys[0].key_id",
+        ),
+    ] {
+        let output = check(&format!("{SOUND}{section}\n"));
+        assert_eq!(output.code, 2, "{section}");
+        let told = output.stderr.contains(&format!(": {path}: "));
+        assert!(told, "{section}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn listeners_that_overlap_are_a_mistake() {
+    for (one, other) in [
+        ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ("0.0.0.0:8080", "127.0.0.1:8080"),
+        ("127.0.0.1:8080", "0.0.0.0:8080"),
+        ("[::]:8080", "127.0.0.1:8080"),
+        ("[::1]:8080", "[::]:8080"),
+    ] {
+        let listeners = format!("  - address: '{one}'\n  - address: '{other}'\n");
+        let output = check(&SOUND.replace("  - address: 127.0.0.1:0\n", &listeners));
+        assert_eq!(output.code, 2, "{one} {other}");
+        let told = output
+            .stderr
+            .contains("config.yaml:3: listeners[1].address: cannot be open");
+        assert!(told, "{}", output.stderr);
+    }
+    let with_admin = SOUND.replace("127.0.0.1:0", "0.0.0.0:9901");
+    let output = check(&with_admin);
+    assert_eq!(output.code, 2);
+    assert!(
+        output.stderr.contains("admin.address: cannot be open"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn a_blank_secret_is_a_mistake() {
+    for blank in ["", "   ", " \n"] {
+        let output = check_with(SOUND, blank);
+        assert_eq!(output.code, 2, "{blank:?}");
+        assert!(
+            output.stderr.contains("secrets[0].from_env: "),
+            "{}",
+            output.stderr
+        );
+    }
+}
+
+#[test]
+fn a_secret_that_no_header_can_carry_is_a_mistake() {
+    let output = check_with(SOUND, "s3cr3t-token\n");
+    assert_eq!(output.code, 2);
+    let start = "config.yaml:15: routes[0].inject_headers.Authorization: ";
+    assert!(output.stderr.contains(start), "{}", output.stderr);
+    assert!(!output.stderr.contains("s3cr3t"), "{}", output.stderr);
+}
+
 #[test]
 fn the_quickstart_is_sound() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/quickstart.yaml");
@@ -174,10 +263,14 @@ fn the_quickstart_is_sound() {
 }
 
 fn check(text: &str) -> Output {
+    check_with(text, "s3cr3t-token")
+}
+
+fn check_with(text: &str, token: &str) -> Output {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("config.yaml"), text).unwrap();
     Cli::new(["config", "check", "config.yaml"])
-        .env("TOKEN", "s3cr3t-token")
+        .env("TOKEN", token)
         .current_dir(directory.path())
         .run()
 }

@@ -1,8 +1,12 @@
 //! Loading a configuration file, from the outside.
 
+mod callers;
 mod documents;
 mod effective;
+mod numbers;
+mod process;
 mod refusals;
+mod routes;
 mod secrets;
 
 use std::fs;

@@ -155,3 +155,19 @@ fn neither_the_bundle_nor_the_settings_show_a_secret() {
         assert!(!shown.contains(value), "{value}");
     }
 }
+
+#[test]
+fn a_blank_value_is_no_secret() {
+    for value in ["   ", " \n", "\t", "\u{a0}", "\r\n\n"] {
+        let env = with("secrets: [{name: a, from_env: S}]\n").env("S", value);
+        assert!(env.report().contains("variable is empty or blank"));
+        let file = with("secrets: [{name: a, from_file: s}]\n").file("s", value, 0o600);
+        assert!(file.report().contains("the file is empty or blank"));
+    }
+    let inline = with("secrets: [{name: a, value: '  '}]\n").inline();
+    assert!(
+        inline
+            .report()
+            .contains("secrets[0].value: is empty or blank")
+    );
+}

@@ -1,7 +1,7 @@
 //! What would make Liquid panic, or a time freeze, is refused.
 
 use super::*;
-use crate::template::liquid_limits::MAX_NESTING;
+use crate::template::liquid_limits::{MAX_LOCALS, MAX_NESTING};
 
 /// Templates that hold a number, one for each place where Liquid reads one.
 fn with_number(number: &str) -> [String; 6] {
@@ -132,6 +132,83 @@ fn a_long_condition_does_not_exhaust_the_stack() {
     let conditions = "0 or ".repeat(1600);
     let template = format!("{{% if {conditions}0 %}}x{{% endif %}}");
     assert_eq!(rendered(&template), "x");
+}
+
+/// Renders, or fails as a request would.
+fn tried(template: &str) -> Option<String> {
+    let Template::Liquid(liquid) = Template::parse(template).expect(template) else {
+        panic!("{template} needs Liquid");
+    };
+    let mut globals = Object::new();
+    for (name, _) in &liquid.bindings {
+        globals.insert(name.clone().into(), Value::scalar("0123456789abcdef"));
+    }
+    let mut out = BoundedText::default();
+    liquid.template.render_to(&mut out, &globals).ok()?;
+    out.into_text()
+}
+
+#[test]
+fn a_text_that_doubles_ends_at_the_largest_value() {
+    let doubled = |times: usize, step: &str| format!("{{% assign a='x' %}}{}", step.repeat(times));
+    for step in [
+        "{% assign a = a | append: a | append: a | append: a %}",
+        "{% assign a = a | prepend: a %}",
+        "{% capture a %}{{a}}{{a}}{{a}}{{a}}{% endcapture %}",
+        "{% assign a = a | replace: 'x', 'xxxx' %}",
+        "{% assign a = a | replace: '', a %}",
+        "{% assign a = a | split: '' | join: a %}",
+        "{% assign b = a | split: '' %}{% assign a = b | concat: b | join: 'x' %}",
+    ] {
+        assert!(tried(&doubled(2, step)).is_some(), "{step}");
+        assert_eq!(tried(&doubled(28, step)), None, "{step}");
+    }
+    let lists = "{% assign b = b | concat: b %}".repeat(40);
+    assert_eq!(
+        tried(&format!("{{% assign b = 'x' | split: '' %}}{lists}")),
+        None
+    );
+    assert_eq!(
+        tried(&format!(
+            "{{{{ request_id {} }}}}",
+            "| replace: '', 'aaaaaaaa'".repeat(12)
+        )),
+        None
+    );
+}
+
+#[test]
+fn the_largest_value_is_taken() {
+    // 2^16 characters, made of one.
+    let doublings = "{% assign a = a | append: a %}".repeat(16);
+    let largest = tried(&format!("{{% assign a='x' %}}{doublings}{{{{ a }}}}"));
+    assert_eq!(largest.map(|text| text.len()), Some(MAX_VALUE_BYTES));
+}
+
+#[test]
+fn replacing_and_joining_are_as_in_liquid() {
+    assert_eq!(rendered("{{ 'barbar' | replace: 'bar', 'foo' }}"), "foofoo");
+    assert_eq!(rendered("{{ 'barbar' | replace: 'a' }}"), "brbr");
+    assert_eq!(rendered("{{ 'a,b,c' | split: ',' | join: '-' }}"), "a-b-c");
+    assert_eq!(rendered("{{ 'a,b' | split: ',' | join }}"), "a b");
+    for template in [
+        "{{ 'a' | replace }}",
+        "{{ 'a' | replace: 'b', 'c', 'd' }}",
+        "{{ 'a' | join: 'b', 'c' }}",
+    ] {
+        assert_eq!(error(template), TemplateError::Liquid, "{template}");
+    }
+}
+
+#[test]
+fn takes_as_many_assignments_as_may_be_and_refuses_the_next() {
+    for tag in ["{% assign a = 'x' %}", "{% capture a %}x{% endcapture %}"] {
+        assert!(Template::parse(&tag.repeat(MAX_LOCALS)).is_ok());
+        assert_eq!(
+            error(&tag.repeat(MAX_LOCALS + 1)),
+            TemplateError::TooManyLocals
+        );
+    }
 }
 
 #[test]
