@@ -14,7 +14,8 @@ use crate::memory;
 pub enum Claim {
     Fresh,
     Replayed,
-    /// Signed before the store's memory begins, so it may be a replay.
+    /// Signed before the store's memory begins, or in its first second, so it
+    /// may be a replay.
     BeforeStart,
     /// The store is full or away: nobody can tell.
     Unavailable,
@@ -66,7 +67,7 @@ impl LocalNonces {
     }
 
     pub(crate) async fn claim(&self, nonce: Nonce<'_>) -> Claim {
-        if nonce.signed_at < self.started {
+        if nonce.signed_at <= self.started {
             return Claim::BeforeStart;
         }
         let full = self.len() >= self.capacity;
@@ -141,7 +142,7 @@ pub(crate) async fn claim_shared(link: &Arc<Link>, prefix: &str, nonce: Nonce<'_
         return Claim::Replayed;
     }
     match record.as_deref().and_then(memory::since) {
-        Some(since) if nonce.signed_at >= since => Claim::Fresh,
+        Some(since) if nonce.signed_at > since => Claim::Fresh,
         Some(_) => Claim::BeforeStart,
         None => forgotten(link, nonce).await,
     }
@@ -179,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn claims_a_nonce_once() {
-        let store = LocalNonces::new(10, START);
+        let store = LocalNonces::new(10, START - 1);
         assert_eq!(store.claim(nonce(&[1; 32], 0, 300)).await, Claim::Fresh);
         assert_eq!(store.claim(nonce(&[1; 32], 0, 300)).await, Claim::Replayed);
         assert_eq!(store.claim(nonce(&[2; 32], 0, 300)).await, Claim::Fresh);
@@ -187,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_a_replay_in_the_last_second_it_could_come() {
-        let store = LocalNonces::new(10, START);
+        let store = LocalNonces::new(10, START - 1);
         store.claim(nonce(&[1; 32], 0, 300)).await;
         assert_eq!(
             store.claim(nonce(&[1; 32], 300, 600)).await,
@@ -201,17 +202,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refuses_what_was_signed_before_its_start() {
+    async fn refuses_what_was_signed_before_its_start_or_in_the_same_second() {
         let store = LocalNonces::new(10, START + 5);
         let mut early = nonce(&[1; 32], 6, 300);
-        assert_eq!(store.claim(early).await, Claim::BeforeStart);
-        early.signed_at = START + 5;
+        for signed_at in [START, START + 4, START + 5] {
+            early.signed_at = signed_at;
+            assert_eq!(store.claim(early).await, Claim::BeforeStart);
+        }
+        early.signed_at = START + 6;
         assert_eq!(store.claim(early).await, Claim::Fresh);
     }
 
     #[tokio::test]
     async fn a_full_store_refuses_new_nonces_and_still_knows_the_old() {
-        let store = LocalNonces::new(2, START);
+        let store = LocalNonces::new(2, START - 1);
         store.claim(nonce(&[1; 32], 0, 300)).await;
         store.claim(nonce(&[2; 32], 0, 300)).await;
         assert_eq!(
@@ -224,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_store_makes_room_from_what_has_expired() {
-        let store = LocalNonces::new(2, START);
+        let store = LocalNonces::new(2, START - 1);
         store.claim(nonce(&[1; 32], 0, 10)).await;
         store.claim(nonce(&[2; 32], 0, 300)).await;
         assert_eq!(store.claim(nonce(&[3; 32], 11, 311)).await, Claim::Fresh);
@@ -233,7 +237,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn of_many_claims_at_once_exactly_one_is_fresh() {
-        let store = Arc::new(LocalNonces::new(100_000, START));
+        let store = Arc::new(LocalNonces::new(100_000, START - 1));
         for round in 0..200_u8 {
             let claims: Vec<_> = (0..8)
                 .map(|_| {

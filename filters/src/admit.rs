@@ -112,16 +112,18 @@ pub fn admit<'t, 'h>(
 
     let caller = caller::identify(site, &chosen, named.key, now, trail)?;
     caller::check_scope(&caller, selected.route, chosen.name)?;
-    let (route, service) = environment::found(selected.route, &chosen)?;
+    let (route, service) = environment::found(selected.route, &chosen, &caller)?;
     caller::check_client(&caller, service, site.address)?;
 
     method::check(service, head.method)?;
     ip_allowlist::check(service, site.address)?;
+    let rules = method::rules(service, head.method);
+    path::check_start(&rules.target.target.path, selected.path)?;
     Ok(Admitted {
         tenant: site.tenant,
         route,
         service,
-        rules: method::rules(service, head.method),
+        rules,
         caller,
         address: site.address,
         path: selected.path,
@@ -203,6 +205,34 @@ mod tests {
             let refused = path(&request.clone().route(named));
             assert_eq!(refused, Err(Refusal::RouteNotFound), "{named:?}");
         }
+    }
+
+    #[test]
+    fn the_upstreams_target_never_begins_with_two_slashes() {
+        let mut tenant = sample::tenant();
+        let mut bare = sample::route(1);
+        bare.environments[0].target.path = String::new();
+        bare.match_rules.push(sample::rule(None, "/bare", true));
+        tenant.routes.extend([bare, sample::route(2)]);
+        let table = sample::table(tenant);
+        let decided = |request: Request| {
+            let request = request.key(LIVE_KEY);
+            let (admitted, _) = sample::decide(&table, &request, sample::stranger());
+            admitted.map(|admitted| admitted.path.len())
+        };
+        for (route, target) in [("route-1", "//evil.test/"), ("route-1", "//")] {
+            let refused = decided(Request::get(target).route(route));
+            assert_eq!(refused, Err(Refusal::InvalidPath), "{target}");
+        }
+        let stripped = decided(Request::get("/bare//evil.test"));
+        assert_eq!(stripped, Err(Refusal::InvalidPath));
+        let below_api = Request::get("/api//evil.test").to_host(API_HOST);
+        assert_eq!(
+            decided(below_api.route("route-1")),
+            Err(Refusal::InvalidPath)
+        );
+        assert_eq!(decided(Request::get("/a//b").route("route-1")), Ok(5));
+        assert_eq!(decided(Request::get("//b").route("route-2")), Ok(3));
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 
+use knoxcall_bundle::KeyKind;
 use knoxcall_bundle::ids::EnvironmentName;
 
 use crate::admit::Site;
+use crate::caller::Caller;
 use crate::refusal::Refusal;
 use crate::table::{RouteEntry, Service, TenantTable};
 
@@ -49,13 +51,17 @@ pub(crate) fn choose<'t: 'n, 'n>(
     }
 }
 
-/// For callers who are known: what there is, or which of it is missing.
+/// For callers who are known: what there is, or which of it is missing. To a
+/// test key, a route without a sandbox does not exist.
 pub(crate) fn found<'t>(
     route: Option<&'t Arc<RouteEntry>>,
     chosen: &Chosen<'t, '_>,
+    caller: &Caller<'_>,
 ) -> Result<(&'t Arc<RouteEntry>, &'t Arc<Service>), Refusal> {
+    let is_test = caller.key().is_some_and(|key| key.kind == KeyKind::Test);
+    let is_shown = |route: &RouteEntry| !is_test || route.services.iter().any(|s| s.sandbox);
     let route = route
-        .filter(|route| route.enabled)
+        .filter(|route| route.enabled && is_shown(route))
         .ok_or(Refusal::RouteNotFound)?;
     let service = chosen.service.ok_or(Refusal::EnvironmentNotConfigured)?;
     if !service.enabled {
@@ -164,6 +170,33 @@ mod tests {
         assert_eq!(served(tenant(), &on_host).as_deref(), Ok("sandbox"));
         let production = test.to_host(SANDBOX_HOST).environment("production");
         assert_eq!(served(tenant(), &production), Err(Refusal::Unauthorized));
+    }
+
+    #[test]
+    fn a_test_key_does_not_tell_routes_without_a_sandbox_from_none() {
+        let mut tenant = tenant();
+        let mut production_only = sample::route(2);
+        production_only.environments.pop();
+        tenant.routes.push(production_only);
+        for (host, named) in [
+            (sample::HOST, true),
+            (SANDBOX_HOST, true),
+            (SANDBOX_HOST, false),
+        ] {
+            for route in ["route-2", "route-3"] {
+                let mut asked = Request::get("/a").to_host(host).route(route).key(TEST_KEY);
+                if named {
+                    asked = asked.environment("sandbox");
+                }
+                assert_eq!(served(tenant.clone(), &asked), Err(Refusal::RouteNotFound));
+            }
+        }
+        let live = Request::get("/a").route("route-2").key(LIVE_KEY);
+        let live = live.environment("sandbox");
+        assert_eq!(
+            served(tenant, &live),
+            Err(Refusal::EnvironmentNotConfigured)
+        );
     }
 
     #[test]

@@ -33,4 +33,4 @@ pub use admit::{Admitted, Caller, ClientAddress, Site, Trail, admit, locate};
 pub use compile::EdgeRules;
 pub use head::Head;
 pub use refusal::Refusal;
-pub use table::RouteTable;
+pub use table::{FailingTemplate, RouteTable};

@@ -105,7 +105,7 @@ impl Placeholders {
         };
         let secret = secret.ok_or(Refusal::SecretNotAllowed)?;
         let value = secret.value.as_ref().map_or("", SecretValue::expose);
-        if value.is_empty() {
+        if value.trim().is_empty() {
             return Err(Refusal::SecretUnavailable);
         }
         if !used.iter().any(|name| **name == *secret.name.as_str()) {

@@ -19,8 +19,8 @@ use crate::names::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUE
 use crate::path;
 use crate::refusal::Refusal;
 use crate::table::TargetIndex;
-pub use crate::upstream_headers::BodyState;
 use crate::upstream_headers;
+pub use crate::upstream_headers::BodyState;
 
 /// What the proxy knows of a request beside its head.
 #[derive(Clone, Copy, Debug)]

@@ -21,7 +21,7 @@ pub struct ReplayClaim {
     /// (`v2`) to another.
     pub key: [u8; 32],
     /// When it may be forgotten: the first second at which the timestamp alone
-    /// refuses the request.
+    /// refuses the request, on whichever route of the tenant.
     pub expires: UnixSeconds,
     pub signed_at: UnixSeconds,
 }
@@ -126,7 +126,8 @@ impl<'h> Presented<'h> {
         if !fits {
             return Err(Refusal::SignatureInvalid);
         }
-        let lasts = rule.tolerance.as_secs().saturating_add(1);
+        let tolerance = admitted.tenant.longest_tolerance.max(rule.tolerance);
+        let lasts = tolerance.as_secs().saturating_add(1);
         Ok(ReplayClaim {
             key: digest::sha256_of(&[
                 admitted.tenant.id.0.as_bytes(),

@@ -1,8 +1,10 @@
 //! A bundle, compiled: what a request is judged by. Made once for each bundle,
 //! then only read.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use http::{HeaderValue, Method};
@@ -56,6 +58,9 @@ pub struct TenantTable {
     /// By the first eight bytes of the digest; whoever looks up compares all
     /// of it in constant time.
     pub(crate) keys: HashMap<u64, Arc<KeyEntry>>,
+    /// Of all signed routes: as long as any of them takes a signature, all
+    /// remember it.
+    pub(crate) longest_tolerance: Duration,
     /// Asked where there is no service.
     pub(crate) nobody: Arc<AssignedClients>,
 }
@@ -153,10 +158,67 @@ pub struct TrustedProxies {
     pub(crate) by_address: CidrMap<bool>,
 }
 
+/// A template that fails for every request to a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailingTemplate {
+    pub route: RouteName,
+    pub environment: EnvironmentName,
+    /// `inject_headers.NAME` or `inject_body`, after the method where it is
+    /// configured for one alone.
+    pub field: String,
+}
+
+impl fmt::Display for FailingTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            route,
+            environment,
+            field,
+        } = self;
+        write!(
+            f,
+            "the template {field} of the route `{route}` cannot be rendered in `{environment}`"
+        )
+    }
+}
+
 impl RouteTable {
+    /// Templates that were rendered when the table was compiled, and failed: a
+    /// mistake of the configuration that only its values show.
+    pub fn failing_templates(&self) -> Vec<FailingTemplate> {
+        let routes = self.tenants.iter().flat_map(|t| t.routes_by_id.values());
+        let mut failing: Vec<_> = routes
+            .flat_map(|route| route.services.iter().map(move |service| (route, service)))
+            .flat_map(|(route, service)| service.failing(&route.name))
+            .collect();
+        failing.sort_by(|one, other| one.place().cmp(&other.place()));
+        failing
+    }
+
     /// Is the socket peer a proxy whose word on the client counts?
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted_proxies.contains(peer)
+    }
+}
+
+impl FailingTemplate {
+    fn place(&self) -> (&str, &str, &str) {
+        (self.route.as_str(), self.environment.as_str(), &self.field)
+    }
+}
+
+impl Service {
+    fn failing(&self, route: &RouteName) -> impl Iterator<Item = FailingTemplate> {
+        let of_methods = self.by_method.iter().flat_map(|(method, rules)| {
+            let failing = rules.injector.failing();
+            failing.map(move |field| format!("method_configs.{method}.{field}"))
+        });
+        let fields = self.base.injector.failing().chain(of_methods);
+        fields.map(|field| FailingTemplate {
+            route: route.clone(),
+            environment: self.environment.clone(),
+            field,
+        })
     }
 }
 

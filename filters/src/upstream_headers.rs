@@ -60,7 +60,9 @@ pub fn kept<'h>(
         service,
         injector,
         body,
-        methods_matter: service.allowed_methods.is_some() || !service.by_method.is_empty(),
+        methods_matter: service.allowed_methods.is_some()
+            || !service.by_method.is_empty()
+            || injector.rewrites_bodies(),
     };
     let nominated = nominated(head.headers);
     let goes_on = |name| !judge.removes(name, head.headers) && !nominated.contains(name);
@@ -164,18 +166,37 @@ fn owner(name: &str) -> Owner {
         "dpop" => Owner::Gateway,
         "forwarded"
         | "x-request-id"
-        | "x-real-ip"
-        | "true-client-ip"
+        | "client-ip"
         | "x-client-ip"
         | "x-cluster-client-ip"
+        | "x-real-ip"
+        | "x-forwarded"
+        | "x-remote-addr"
+        | "x-remote-ip"
+        | "x-originating-ip"
+        | "x-proxyuser-ip"
+        | "x-original-forwarded-for"
+        | "x-envoy-external-address"
+        | "wl-proxy-client-ip" => Owner::Gateway,
+        // Each by the name of a network that sets it.
+        "true-client-ip"
         | "cf-connecting-ip"
         | "cf-connecting-ipv6"
         | "cf-pseudo-ipv4"
+        | "do-connecting-ip"
         | "fastly-client-ip"
-        | "x-original-forwarded-for"
-        | "x-envoy-external-address" => Owner::Gateway,
+        | "fly-client-ip"
+        | "x-appengine-user-ip"
+        | "x-azure-clientip"
+        | "x-azure-socketip"
+        | "x-nf-client-connection-ip"
+        | "x-vercel-forwarded-for" => Owner::Gateway,
+        // Whom the client has asked, past `Host`.
+        "x-host" | "x-original-host" | "x-http-host-override" => Owner::Gateway,
         // Some frameworks take the path from here, past every rule of ours.
-        "x-original-url" | "x-rewrite-url" => Owner::Gateway,
+        "x-original-url" | "x-rewrite-url" | "x-http-path-override" | "x-envoy-original-path" => {
+            Owner::Gateway
+        }
         other if other.starts_with("x-forwarded-") || other.starts_with(OWN) => Owner::Gateway,
         other if other.starts_with("proxy-") => Owner::Hop,
         other if METHOD_OVERRIDES.iter().any(|name| *name == *other) => Owner::Override,

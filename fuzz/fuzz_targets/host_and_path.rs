@@ -115,20 +115,20 @@ fn by_rules(host: &str, path: &[u8]) -> Option<usize> {
         .map(|(number, _)| number)
 }
 
-/// Unreserved characters decoded, other escapes in upper case.
+/// What has a name, without parameters: what a segment may hold as it is
+/// decoded, other escapes in upper case.
 fn segments(path: &[u8]) -> Vec<Vec<u8>> {
-    let path = path.strip_prefix(b"/").unwrap_or(path);
-    if path.is_empty() {
-        return Vec::new();
-    }
     path.split(|byte| *byte == b'/')
         .map(|segment| {
-            let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-            decoded(segment, |byte, escape| match is_unreserved(byte) {
+            let is_plain =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte);
+            let name = decoded(segment, |byte, escape| match is_plain(byte) {
                 true => vec![byte],
                 false => escape.to_ascii_uppercase(),
-            })
+            });
+            cut(&name, b';').0.to_vec()
         })
+        .filter(|name| !name.is_empty())
         .collect()
 }
 

@@ -12,7 +12,7 @@ use knoxcall_bundle::{JsonTemplate, Route, Tenant};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::inject::{Injector, RequestValues};
 use knoxcall_filters::sample::{self, Request};
-use knoxcall_fuzz::{FACTS, REQUEST_ID, contains, request, secret};
+use knoxcall_fuzz::{FACTS, REQUEST_ID, contains, let_panics_unwind, request, secret};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ const REQUEST: RequestValues<'static> = RequestValues {
     request_id: REQUEST_ID,
 };
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(init: let_panics_unwind(), |data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use knoxcall_bundle::{LoadOptions, Loaded, Report, effective, load};
 use knoxcall_filters::{EdgeRules, RouteTable};
+use knoxcall_fuzz::let_panics_unwind;
 use libfuzzer_sys::fuzz_target;
 
 const SECRET: &str = "Xq7-vN2x_sRwTz5k";
@@ -31,7 +32,7 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     std::env::temp_dir().join(name)
 });
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(init: let_panics_unwind(), |data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };

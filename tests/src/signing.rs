@@ -14,6 +14,12 @@ pub fn now() -> u64 {
         .as_secs()
 }
 
+/// Of a request to a gateway that may have started within this second: what
+/// was signed before its first second is over, it cannot know to be new.
+pub fn timestamp() -> u64 {
+    now() + 1
+}
+
 /// `v1` over what is sent.
 pub fn v1(secret: &str, timestamp: u64, method: &str, target: &str, body: &[u8]) -> String {
     let mut message = format!("{timestamp}\n{method}\n{target}\n").into_bytes();

@@ -69,6 +69,14 @@ fn a_key_is_known_by_all_of_its_bytes() {
 }
 
 #[test]
+fn an_empty_key_is_unknown_whatever_digest_the_bundle_holds() {
+    let mut tenant = tenant();
+    tenant.api_keys[0].digest.0 = digest::sha256(b"");
+    let decision = decide(tenant, &request().key(""), stranger());
+    assert_eq!(decision, unknown(Unrecognised::UnknownKey));
+}
+
+#[test]
 fn a_key_that_shares_the_slot_of_a_known_one_is_unknown() {
     let mut tenant = tenant();
     // The first eight bytes, by which keys are found, stay as they are.

@@ -1,6 +1,7 @@
 //! Compiles one tenant.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 use http::HeaderName;
@@ -83,6 +84,7 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
             routes_by_name: first_by(&routes, |route| Some(route.name.clone())),
             sandboxes: self.sandboxes.into_iter().cloned().collect(),
             keys,
+            longest_tolerance: longest_tolerance(&tenant.routes),
             nobody: Arc::default(),
         }
     }
@@ -215,6 +217,12 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
         };
         self.interner.rules(self.targets, target, injector, limit)
     }
+}
+
+fn longest_tolerance(routes: &[Route]) -> Duration {
+    let environments = routes.iter().flat_map(|route| &route.environments);
+    let rules = environments.filter_map(|here| here.signature.as_ref());
+    rules.map(|rule| rule.tolerance).max().unwrap_or_default()
 }
 
 fn client_entry(client: &Client, limits: &mut Limits) -> Arc<ClientEntry> {

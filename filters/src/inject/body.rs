@@ -30,7 +30,7 @@ pub(crate) enum BodyType {
     Form,
     Xml,
     Other,
-    /// Compressed: not to be looked into.
+    /// Compressed, or JSON in another charset: not to be looked into.
     Encoded,
 }
 
@@ -49,9 +49,17 @@ impl BodyType {
 
     /// RFC 9110, section 8.3.1, and the suffixes of RFC 6839.
     fn named(value: &[u8]) -> Self {
-        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        let mut parts = value.split(|byte| *byte == b';');
+        let essence = parts.next().unwrap_or_default();
         let essence = essence.trim_ascii().to_ascii_lowercase();
-        match essence.as_slice() {
+        match Self::of_essence(&essence) {
+            Self::Json if parts.any(is_other_charset) => Self::Encoded,
+            kind => kind,
+        }
+    }
+
+    fn of_essence(essence: &[u8]) -> Self {
+        match essence {
             b"application/json" => Self::Json,
             b"application/x-www-form-urlencoded" => Self::Form,
             b"application/xml" | b"text/xml" => Self::Xml,
@@ -60,6 +68,21 @@ impl BodyType {
             _ => Self::Other,
         }
     }
+}
+
+/// Of the parameters of a JSON type. It knows none (RFC 8259, section 11), but
+/// there are readers who go by it.
+fn is_other_charset(parameter: &[u8]) -> bool {
+    let is_equals = |byte: &u8| *byte == b'=';
+    let mut parts = parameter.splitn(2, is_equals).map(<[u8]>::trim_ascii);
+    let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let value = parts.next().unwrap_or_default();
+    let value = value
+        .strip_prefix(b"\"")
+        .and_then(|value| value.strip_suffix(b"\""))
+        .unwrap_or(value);
+    let is_utf8 = value.eq_ignore_ascii_case(b"utf-8") || value.eq_ignore_ascii_case(b"utf8");
+    name.starts_with(b"charset") && !is_utf8
 }
 
 impl Injector {

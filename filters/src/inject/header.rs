@@ -19,6 +19,7 @@ pub(crate) enum HeaderSource {
     Fixed(HeaderValue),
     OfRequest(Text),
     Unavailable,
+    Failing,
 }
 
 impl HeaderSource {
@@ -33,6 +34,7 @@ impl HeaderSource {
                 None => Self::Unavailable,
             },
             Text::Unavailable => Self::Unavailable,
+            Text::Failing => Self::Failing,
             text @ (Text::Pieces(_) | Text::Liquid(_)) => Self::OfRequest(text),
         }
     }
@@ -45,6 +47,7 @@ impl HeaderSource {
                 sensitive(Bytes::from(rendered)).ok_or(Refusal::SecretUnavailable)
             }
             Self::Unavailable => Err(Refusal::SecretUnavailable),
+            Self::Failing => Err(Refusal::Internal),
         }
     }
 }

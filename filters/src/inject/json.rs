@@ -82,6 +82,16 @@ impl Json {
         Ok(out)
     }
 
+    /// Is there a template in it that no request can render?
+    pub(crate) fn fails(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Text(text) => matches!(text, Text::Failing),
+            Self::Array(items) => items.iter().any(Self::fails),
+            Self::Object(members) => members.iter().any(|member| member.value.fails()),
+        }
+    }
+
     fn fixed(text: &str) -> Self {
         Self::Fixed(Zeroizing::new(text.to_owned()))
     }
@@ -89,7 +99,7 @@ impl Json {
     fn string(text: Text) -> Self {
         let escaped = match &text {
             Text::Fixed(known) => serde_json::to_string(known.as_str()).ok(),
-            Text::Pieces(_) | Text::Liquid(_) | Text::Unavailable => None,
+            Text::Pieces(_) | Text::Liquid(_) | Text::Unavailable | Text::Failing => None,
         };
         match escaped {
             Some(escaped) => Self::Fixed(Zeroizing::new(escaped)),
@@ -189,12 +199,32 @@ fn refuse_ambiguous_names(ours: &[Member], client: &Members<'_>) -> Result<(), R
         .any(|(one, next)| one == next);
     let in_another_case = |name: &&str| {
         ours.iter()
-            .any(|member| member.name.eq_ignore_ascii_case(name) && member.name != **name)
+            .any(|member| folds_to(&member.name, name) && member.name != **name)
     };
     if twice || names.iter().any(in_another_case) {
         return Err(Refusal::BodyNotJson);
     }
     Ok(())
+}
+
+/// Parsers that do not look at case fold beyond ASCII: the sign of the Kelvin
+/// is a `k` to them, and the long s an `s`.
+fn folds_to(one: &str, other: &str) -> bool {
+    if one.is_ascii() && other.is_ascii() {
+        return one.eq_ignore_ascii_case(other);
+    }
+    let upper = |text: &str| {
+        text.chars()
+            .flat_map(char::to_uppercase)
+            .collect::<String>()
+    };
+    let folded = |text| {
+        upper(text)
+            .chars()
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+    };
+    folded(one) == folded(other)
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {

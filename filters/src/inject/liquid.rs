@@ -5,11 +5,11 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use knoxcall_bundle::UnixSeconds;
-use knoxcall_bundle::template::LiquidTemplate;
+use knoxcall_bundle::template::{BoundedText, LiquidTemplate};
 use liquid_core::model::{DisplayCow, KStringCow, Object, ObjectView, State, Value, ValueView};
 use uuid::fmt::Hyphenated;
 use zeroize::Zeroizing;
@@ -17,9 +17,6 @@ use zeroize::Zeroizing;
 use super::text::Text;
 use super::values::{Dynamic, RequestValues, Resolved, Values};
 use crate::refusal::Refusal;
-
-/// The longest text that a template may make, in bytes.
-const LONGEST: usize = 64 * 1024;
 
 pub(crate) struct LiquidText {
     template: Arc<LiquidTemplate>,
@@ -45,8 +42,7 @@ impl LiquidText {
         match rendered {
             Ok(text) => Text::Fixed(Zeroizing::new(text)),
             Err(Refusal::SecretUnavailable) => Text::Unavailable,
-            // It fails for every request alike, and says so to each.
-            Err(_) => Text::Liquid(Box::new(liquid)),
+            Err(_) => Text::Failing,
         }
     }
 
@@ -88,14 +84,20 @@ impl LiquidText {
         }
     }
 
+    /// Liquid's filters panic on some numbers (`divided_by: -1` on the smallest
+    /// one). That is this template's failure, not the reload's that compiles it
+    /// nor the connection's that needs it. Nothing of the rendering is used
+    /// afterwards but the flags of its scope.
     fn render_in(&self, scope: &Scope<'_>) -> Result<String, Refusal> {
-        let mut out = Bounded(Vec::new());
-        let rendered = self.template.template.render_to(&mut out, scope);
+        let rendered = catch_unwind(AssertUnwindSafe(|| {
+            let mut out = BoundedText::default();
+            let rendered = self.template.template.render_to(&mut out, scope);
+            rendered.ok().and_then(|()| out.into_text())
+        }));
         if scope.read_missing.get() {
             return Err(Refusal::SecretUnavailable);
         }
-        rendered.map_err(|_| Refusal::Internal)?;
-        String::from_utf8(out.0).map_err(|_| Refusal::Internal)
+        rendered.ok().flatten().ok_or(Refusal::Internal)
     }
 }
 
@@ -216,22 +218,5 @@ impl ValueView for Scope<'_> {
 impl fmt::Debug for Scope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Scope([redacted])")
-    }
-}
-
-/// Takes up to [`LONGEST`] bytes.
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -87,6 +87,20 @@ impl Injector {
             .map(|(name, source)| Ok((name.clone(), source.value(request)?)))
     }
 
+    /// The fields of the configuration whose templates depend on no request and
+    /// cannot be rendered, so that they fail for each.
+    pub fn failing(&self) -> impl Iterator<Item = String> {
+        let failing = |source: &HeaderSource| matches!(source, HeaderSource::Failing);
+        let headers = self
+            .headers
+            .iter()
+            .filter(move |(_, source)| failing(source));
+        let body = self.body.iter().filter(|body| body.json.fails());
+        headers
+            .map(|(name, _)| format!("inject_headers.{name}"))
+            .chain(body.map(|_| "inject_body".to_owned()))
+    }
+
     /// The names of the secrets in the injected headers.
     pub fn secrets(&self) -> &Arc<[Arc<str>]> {
         &self.secrets
@@ -96,9 +110,14 @@ impl Injector {
         self.body.is_some()
     }
 
+    /// Does it depend on the method whether a body is changed?
+    pub fn rewrites_bodies(&self) -> bool {
+        self.body.is_some() || self.placeholders.is_some()
+    }
+
     /// Is the body of such a request changed, or searched for placeholders?
     pub fn rewrites_body(&self, method: &Method) -> bool {
-        (self.body.is_some() || self.placeholders.is_some()) && has_content(method)
+        self.rewrites_bodies() && has_content(method)
     }
 }
 

@@ -1,5 +1,6 @@
 mod bodies;
 mod headers;
+mod liquid;
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;

@@ -21,6 +21,8 @@ pub(crate) enum Text {
     /// A secret or variable has no value here. The route serves nothing that
     /// needs this text, rather than send an empty credential.
     Unavailable,
+    /// It depends on no request and cannot be rendered: it fails for each.
+    Failing,
 }
 
 pub(crate) enum Piece {
@@ -54,6 +56,7 @@ impl Text {
             Self::Pieces(pieces) => Ok(Cow::Owned(join(pieces, request))),
             Self::Liquid(liquid) => liquid.render(request).map(Cow::Owned),
             Self::Unavailable => Err(Refusal::SecretUnavailable),
+            Self::Failing => Err(Refusal::Internal),
         }
     }
 
@@ -128,6 +131,7 @@ impl fmt::Debug for Text {
             Self::Pieces(_) => "Pieces([redacted])",
             Self::Liquid(_) => "Liquid([redacted])",
             Self::Unavailable => "Unavailable",
+            Self::Failing => "Failing",
         })
     }
 }

@@ -24,7 +24,8 @@ pub(crate) struct Values<'b> {
 pub(crate) enum Resolved<'b> {
     Known(Cow<'b, str>),
     OfRequest(Dynamic),
-    /// There is no such value in this environment, or an empty one.
+    /// There is no such value in this environment, or one of nothing but blanks:
+    /// as a header it would be an empty credential.
     Missing,
 }
 
@@ -76,7 +77,7 @@ impl<'b> Values<'b> {
             .secret(reference)
             .and_then(|secret| secret.values.get(self.environment))
             .map(|value| value.expose())
-            .filter(|text| !text.is_empty());
+            .filter(|text| !text.trim().is_empty());
         match value {
             Some(text) => Resolved::Known(Cow::Borrowed(text)),
             None => Resolved::Missing,

@@ -264,6 +264,23 @@ fn the_tolerance_holds_both_ways_and_to_the_second() {
 }
 
 #[test]
+fn a_claim_lasts_as_long_as_any_route_of_the_tenant_takes_the_signature() {
+    for version in VERSIONS {
+        let mut tenant = tenant_with(signed_route(version));
+        for (number, tolerance) in [(2, 3_600), (3, 60)] {
+            let mut other = sample::route(number);
+            let mut rule = sample::signature(SignatureVersion::V1);
+            rule.tolerance = std::time::Duration::from_secs(tolerance);
+            other.environments[1].signature = Some(rule);
+            tenant.routes.push(other);
+        }
+        let request = signed(version, NOW.0, b"", SIGNING_SECRET);
+        let claim = judge_for(tenant, &request, b"").unwrap().unwrap();
+        assert_eq!(claim.expires, UnixSeconds(NOW.0 + 3_601));
+    }
+}
+
+#[test]
 fn refuses_a_timestamp_that_is_not_plain_digits() {
     for text in [
         "+1800000000",

@@ -81,6 +81,18 @@ fn what_was_said_of_the_client_stops_here() {
         "x-real-ip",
         "true-client-ip",
         "cf-connecting-ip",
+        "client-ip",
+        "x-forwarded",
+        "x-remote-addr",
+        "x-proxyuser-ip",
+        "x-host",
+        "x-original-host",
+        "fly-client-ip",
+        "x-azure-clientip",
+        "x-vercel-forwarded-for",
+        "do-connecting-ip",
+        "wl-proxy-client-ip",
+        "x_remote_addr",
     ] {
         assert!(goes(plain(), name, "203.0.113.9"), "{name}");
     }
@@ -105,6 +117,8 @@ fn headers_of_one_hop_stop_here() {
 fn paths_that_pass_our_rules_by_stop_here() {
     assert!(goes(plain(), "x-original-url", "/admin"));
     assert!(goes(plain(), "x-rewrite-url", "/admin"));
+    assert!(goes(plain(), "x-http-path-override", "/admin"));
+    assert!(goes(plain(), "x-envoy-original-path", "/admin"));
 }
 
 #[test]
@@ -210,6 +224,20 @@ fn method_overrides_stop_where_methods_are_restricted() {
     ] {
         assert!(goes(restricted.clone(), name, "DELETE"), "{name}");
         assert!(!goes(plain(), name, "DELETE"), "{name}");
+    }
+}
+
+#[test]
+fn method_overrides_stop_where_the_body_depends_on_the_method() {
+    let mut merging = plain();
+    let one = serde_json::Number::from(1);
+    let ours = vec![("a".to_owned(), knoxcall_bundle::JsonTemplate::Number(one))];
+    merging.injection.body = Some(knoxcall_bundle::JsonTemplate::Object(ours));
+    let mut filling = plain();
+    filling.body_secrets = vec![sample::tenant().secrets[0].id];
+    for environment in [merging, filling] {
+        assert!(goes(environment.clone(), "x-http-method-override", "POST"));
+        assert!(goes(environment, "x_http_method", "POST"));
     }
 }
 

@@ -12,7 +12,7 @@ fn a_method_outside_the_list_gets_405_with_allow() {
     );
     gateway.get("/").assert_served();
     gateway.send(&Request::post("/", "x")).assert_served();
-    for method in ["DELETE", "PUT", "PATCH", "OPTIONS", "HEAD", "PURGE", "get"] {
+    for method in ["DELETE", "PUT", "PATCH", "OPTIONS", "HEAD", "PURGE"] {
         let response = gateway.send(&Request::new(method, "/"));
         assert_eq!(response.status, 405, "{method}");
         assert_eq!(response.header("allow"), Some("GET, POST"), "{method}");
@@ -37,6 +37,24 @@ fn trace_and_connect_are_never_served() {
         client.read().assert_refused(405, "method_not_supported");
     }
     upstream.assert_untouched();
+}
+
+#[test]
+fn a_method_in_small_letters_does_not_pass_by_what_is_configured_for_it() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()).edit_route(
+        "echo",
+        json!({
+            "method_configs": [{"method": "POST", "inject_headers": {"X-Posted": "1"}}],
+        }),
+    ));
+    for method in ["post", "Post", "trace", "connect", &"A".repeat(21)] {
+        let response = gateway.send(&Request::new(method, "/"));
+        response.assert_refused(400, "malformed_request");
+    }
+    upstream.assert_untouched();
+    gateway.send(&Request::post("/", "x")).assert_served();
+    assert_eq!(upstream.only_request().header("x-posted"), Some("1"));
 }
 
 #[test]

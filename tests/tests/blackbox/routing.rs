@@ -178,8 +178,68 @@ fn a_path_that_could_climb_out_of_the_target_is_refused() {
         "/%25252e%25252e/x",
         "/a%252fb",
         "/a%255cb",
+        "/%c0%2e%c0%2e/x",
+        "/%c0%ae%c0%ae/x",
+        "/%f0%80%80%ae./x",
+        "/%EF%BC%8E%EF%BC%8E/x",
+        "/%E2%80%A5/x",
+        "/..%EF%BC%8Fx",
+        "/..%c2%a0/x",
+        "/..%e3%80%80/x",
     ] {
         gateway.get(target).assert_refused(400, "invalid_path");
     }
     upstream.assert_untouched();
+}
+
+#[test]
+fn no_spelling_of_a_guarded_path_goes_through_an_open_route() {
+    let [open, guarded] = [Upstream::start(), Upstream::start()];
+    let gateway = Gateway::start(
+        &Config::new(open.address())
+            .edit_route(
+                "echo",
+                json!({"open": true, "match": [{"path_prefix": "/"}]}),
+            )
+            .route(json!({
+                "slug": "admin", "target_base_url": guarded.url(),
+                "match": [{"path_prefix": "/admin"}, {"path_prefix": "/a@b"}],
+            })),
+    );
+    let send = |target: &str| gateway.send(&Request::bare("GET", target));
+    for target in [
+        "/admin/x",
+        "/admin;y/x",
+        "/admin%3bx",
+        "/admin//x",
+        "/;y/admin",
+        "/%61dmin",
+        "/a@b",
+        "/a%40b",
+        "//admin/x",
+    ] {
+        send(target).assert_refused(401, "unauthorized");
+    }
+    open.assert_untouched();
+    guarded.assert_untouched();
+    send("/Admin").assert_served();
+    assert_eq!(open.requests().len(), 1);
+}
+
+#[test]
+fn what_the_upstream_gets_never_begins_with_two_slashes() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()).edit_route(
+        "echo",
+        json!({"match": [{"path_prefix": "/a", "strip_prefix": true}]}),
+    ));
+    gateway
+        .get("//evil.test/")
+        .assert_refused(400, "invalid_path");
+    gateway
+        .send(&Request::get("/a//evil.test/").without("x-knoxcall-route"))
+        .assert_refused(400, "invalid_path");
+    upstream.assert_untouched();
+    gateway.get("/b//c").assert_served();
+    assert_eq!(upstream.only_request().target, "/b//c");
 }

@@ -1,8 +1,10 @@
 //! Signed requests: what proves, what does not, and that each counts once.
 
+use std::time::Duration;
+
 use knoxcall_tests::config::{OLD_SIGNING_SECRET, SIGNING_SECRET};
 use knoxcall_tests::signing::{self, V2};
-use knoxcall_tests::{Cli, Config, Gateway, Request, Upstream, keys};
+use knoxcall_tests::{Cli, Config, Gateway, Request, Upstream, keys, pause};
 use serde_json::{Value, json};
 
 const ROUTE_ID: &str = "7d0a5f6e-3f1b-4c56-9a53-0d8f6f1f7a11";
@@ -12,7 +14,12 @@ const NONCE: &str = "nonce-0123456789abcdef";
 fn a_v1_signature_is_accepted_once() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&config(&upstream, json!({})));
-    let request = v1(SIGNING_SECRET, signing::now(), "/pay?amount=1", "body");
+    let request = v1(
+        SIGNING_SECRET,
+        signing::timestamp(),
+        "/pay?amount=1",
+        "body",
+    );
     let served = gateway.send(&request);
     served.assert_served();
     assert_eq!(
@@ -38,7 +45,7 @@ fn a_v1_signature_is_accepted_once() {
 fn whatever_is_changed_after_signing_is_refused() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&config(&upstream, json!({})));
-    let now = signing::now();
+    let now = signing::timestamp();
     let good = || v1(SIGNING_SECRET, now, "/a?b=1", "body");
     let mut method = good();
     method.method = "PUT".to_owned();
@@ -82,7 +89,7 @@ fn whatever_is_changed_after_signing_is_refused() {
 fn missing_parts_are_named() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&config(&upstream, json!({})));
-    let good = || v1(SIGNING_SECRET, signing::now(), "/", "");
+    let good = || v1(SIGNING_SECRET, signing::timestamp(), "/", "");
     gateway
         .send(&good().without("x-signature"))
         .assert_refused(401, "signature_missing");
@@ -136,6 +143,44 @@ fn a_timestamp_before_the_local_stores_start_is_refused() {
     upstream.assert_untouched();
 }
 
+/// A signature made in the second of the start may have been seen before it.
+#[test]
+fn a_timestamp_of_the_second_of_the_start_is_refused() {
+    let upstream = Upstream::start();
+    let before = signing::now();
+    let gateway = Gateway::start(&config(&upstream, json!({})));
+    gateway
+        .send(&v1(SIGNING_SECRET, before, "/", "x"))
+        .assert_refused(401, "signature_expired");
+    upstream.assert_untouched();
+}
+
+/// Else a signature that a short route has forgotten would count again on a
+/// route that takes it for longer.
+#[test]
+fn a_used_signature_counts_on_no_route_that_takes_it_for_longer() {
+    let upstream = Upstream::start();
+    let long = json!({
+        "slug": "long", "target_base_url": upstream.url(), "environments": {},
+        "require_signature": true, "signature_tolerance_sec": 600,
+    });
+    let gateway = Gateway::start(
+        &config(&upstream, json!({"signature_tolerance_sec": 1}))
+            .route(long)
+            .edit_client("backend", json!({"assignments": [{}]})),
+    );
+    let request = v1(SIGNING_SECRET, signing::timestamp(), "/", "x");
+    gateway.send(&request).assert_served();
+    pause(Duration::from_millis(3_500));
+    gateway
+        .send(&request)
+        .assert_refused(401, "signature_expired");
+    gateway
+        .send(&request.route("long"))
+        .assert_refused(401, "nonce_replayed");
+    assert_eq!(upstream.requests().len(), 1);
+}
+
 #[test]
 fn either_of_two_secrets_is_valid() {
     let upstream = Upstream::start();
@@ -143,7 +188,7 @@ fn either_of_two_secrets_is_valid() {
         "backend",
         json!({"signing_secrets": ["signing", "signing_old"]}),
     ));
-    let now = signing::now();
+    let now = signing::timestamp();
     for secret in [SIGNING_SECRET, OLD_SIGNING_SECRET] {
         gateway.send(&v1(secret, now, "/", secret)).assert_served();
     }
@@ -157,7 +202,7 @@ fn a_caller_without_signing_secret_cannot_sign() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&config(&upstream, json!({})));
     gateway
-        .send(&v1(SIGNING_SECRET, signing::now(), "/", "x").key(keys::LIVE))
+        .send(&v1(SIGNING_SECRET, signing::timestamp(), "/", "x").key(keys::LIVE))
         .assert_refused(401, "signature_invalid");
     upstream.assert_untouched();
 }
@@ -169,7 +214,7 @@ fn the_names_of_the_headers_are_the_routes() {
         &upstream,
         json!({"signature_header": "X-Acme-Mac", "timestamp_header": "X-Acme-Time"}),
     ));
-    let now = signing::now();
+    let now = signing::timestamp();
     let signature = signing::v1(SIGNING_SECRET, now, "GET", "/", b"");
     gateway
         .send(
@@ -277,7 +322,7 @@ fn replays_are_known_after_a_reload() {
     let upstream = Upstream::start();
     let config = config(&upstream, json!({}));
     let gateway = Gateway::start(&config);
-    let request = v1(SIGNING_SECRET, signing::now(), "/", "x");
+    let request = v1(SIGNING_SECRET, signing::timestamp(), "/", "x");
     gateway.send(&request).assert_served();
     gateway.rewrite_and_wait(&config.variable("unrelated", json!({"production": "1"})));
     gateway.send(&request).assert_refused(401, "nonce_replayed");
@@ -302,10 +347,13 @@ fn the_sign_command_makes_headers_that_are_accepted() {
         "11111111-2222-4333-8444-555555555555",
     ]
     .as_slice();
+    let timestamp = signing::timestamp().to_string();
     for (route, version) in [("echo", v1), ("second", v2)] {
         let output = Cli::new(
             [
                 "sign",
+                "--timestamp",
+                &timestamp,
                 "--secret-env",
                 "SIGNING",
                 "--method",
@@ -359,7 +407,7 @@ fn v1(secret: &str, timestamp: u64, target: &str, body: &str) -> Request {
 }
 
 fn v2(more: V2<'_>) -> Request {
-    let timestamp = signing::now();
+    let timestamp = signing::timestamp();
     let signature = signing::v2(SIGNING_SECRET, timestamp, "POST", "/a", b"body", more);
     Request::post("/a", "body")
         .key(keys::CLIENT)

@@ -110,6 +110,45 @@ fn may_be_of_any_json_type() {
 }
 
 #[test]
+fn are_refused_in_another_charset_than_utf_8() {
+    for (parameters, taken) in [
+        ("charset=utf-8", true),
+        ("CHARSET=\"UTF-8\"", true),
+        ("charset=utf8; v=1", true),
+        ("profile=x", true),
+        ("charset=utf-16", false),
+        ("charset=utf-7", false),
+        ("v=1;Charset = \"utf-16le\"", false),
+        ("charset=utf-8; charset=utf-16", false),
+        ("charset*=utf-16''x", false),
+        ("charset=", false),
+    ] {
+        for kind in ["application/json", "application/vnd.api+json"] {
+            let request = post(Some(&format!("{kind}; {parameters}")));
+            let sent = sent(&tenant(), json!({"a": 1}), &request, "{}");
+            assert_eq!(sent.is_ok(), taken, "{kind} {parameters}");
+            assert!(taken || sent == Err(Refusal::BodyNotJson), "{parameters}");
+        }
+    }
+}
+
+#[test]
+fn refuse_a_name_that_folds_to_ours() {
+    for (ours, theirs) in [
+        ("api_key", "api_\u{212A}ey"),
+        ("secret", "\u{17F}ecret"),
+        ("\u{e9}t\u{e9}", "\u{c9}t\u{e9}"),
+        ("stra\u{df}e", "STRASSE"),
+        ("key", "\\u212aey"),
+    ] {
+        let nested = json!({"in": {ours: 1}});
+        let body = format!(r#"{{"in":{{"{theirs}":2}}}}"#);
+        assert_eq!(merged(nested, &body), Err(Refusal::BodyNotJson), "{theirs}");
+    }
+    assert!(merged(json!({"\u{e9}": 1}), "{\"\u{e8}\":2}").is_ok());
+}
+
+#[test]
 fn are_refused_where_they_are_not_json() {
     for kind in [
         None,
