@@ -24,8 +24,8 @@ const LONGEST_FLUSH_INTERVAL: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug)]
 pub struct Config {
     pub sink: Sink,
-    /// Records that may wait; memory for them is taken at the start (about
-    /// 600 bytes each, and what the record points to).
+    /// Records that may wait: about 600 bytes each, and what clients sent, of
+    /// which all together may keep 1 KiB for each place.
     pub queue: usize,
     /// The longest that a record waits before it is written; an hour at most.
     pub flush_interval: Duration,
@@ -117,17 +117,18 @@ impl Ledger {
         if self.discards {
             return;
         }
-        if self.shared.finished.load(Ordering::SeqCst) || self.shared.queue.push(record).is_err() {
+        if self.shared.finished.load(Ordering::SeqCst) {
             self.shared.drop_record();
+            return;
+        }
+        if !self.shared.push(record) {
             return;
         }
         // The writer may have ended since: then nobody takes the record.
         if self.shared.finished.load(Ordering::SeqCst) {
             self.shared.drop_queued();
         }
-        if self.shared.queue.len() >= self.wake_at
-            && !self.shared.woken.swap(true, Ordering::AcqRel)
-        {
+        if self.shared.presses(self.wake_at) && !self.shared.woken.swap(true, Ordering::AcqRel) {
             self.writer.unpark();
         }
     }
@@ -153,7 +154,7 @@ impl Ledger {
         self.writer.unpark();
         match ended.recv_timeout(limit) {
             Err(RecvTimeoutError::Timeout) => {
-                let queued = self.shared.queue.len();
+                let queued = self.shared.queued();
                 tracing::error!(
                     queued,
                     "request log did not close in time; its sink is stuck"

@@ -167,13 +167,18 @@ impl Obfuscator {
 
     /// A body's `text` without the members that the rules name.
     pub(crate) fn without_members<'t>(&self, body: &Body, text: Cow<'t, [u8]>) -> Cow<'t, [u8]> {
+        let says_json = match body.kind {
+            BodyKind::Json => true,
+            // The caller's word, and curl's default for anything.
+            BodyKind::Form | BodyKind::Other => false,
+        };
+        let text = match says_json || looks_like_json(&text) {
+            true => replaced(text, |text| self.mask_json(text)),
+            false => text,
+        };
         match body.kind {
             BodyKind::Form => replaced(text, |text| url::mask_form(text, &self.parameters)),
-            BodyKind::Json => replaced(text, |text| self.mask_json(text)),
-            BodyKind::Other if looks_like_json(&text) => {
-                replaced(text, |text| self.mask_json(text))
-            }
-            BodyKind::Other => text,
+            BodyKind::Json | BodyKind::Other => text,
         }
     }
 
@@ -326,6 +331,21 @@ mod tests {
         let expected = r#"{"user":{"ssn":"[redacted]","name":"é"},"x":[{"pin":"[redacted]"}],"p":"[redacted]"}"#;
         assert_eq!(masked_body(&rules, BodyKind::Json, body), expected);
         assert_eq!(masked_body(&rules, BodyKind::Other, body), expected);
+    }
+
+    #[test]
+    fn masks_members_of_json_that_is_said_to_be_a_form() {
+        let rules = Rules {
+            json_paths: strings(&["$.ssn"]),
+            ..Rules::default()
+        };
+        let masked = |text| masked_body(&rules, BodyKind::Form, text);
+        assert_eq!(
+            masked(r#" {"ssn":"1","n":2}"#),
+            r#"{"ssn":"[redacted]","n":2}"#
+        );
+        assert_eq!(masked(r#"{"ssn":"1","cut":"#), MASK);
+        assert_eq!(masked("ssn=1&password=b"), "ssn=1&password=[redacted]");
     }
 
     #[test]

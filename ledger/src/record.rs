@@ -120,6 +120,14 @@ impl Text {
         Self(Cow::Borrowed(text.as_bytes()))
     }
 
+    /// Bytes of memory that are its own.
+    fn weight(&self) -> usize {
+        match &self.0 {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(bytes) => bytes.capacity(),
+        }
+    }
+
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -216,6 +224,23 @@ impl RequestRecord {
             obfuscator,
         }
     }
+
+    /// Bytes of memory that it keeps beside its own size: what the client sent.
+    pub(crate) fn weight(&self) -> usize {
+        let optional = [
+            &self.user_agent,
+            &self.error_detail,
+            &self.client_request_id,
+            &self.client_origin,
+        ];
+        let texts = [&self.method, &self.host, &self.path]
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+            .chain(self.headers.iter().flat_map(|(name, value)| [name, value]))
+            .chain(self.body.iter().map(|body| &body.bytes));
+        let headers = self.headers.capacity() * size_of::<(Text, Text)>();
+        headers + texts.map(Text::weight).sum::<usize>()
+    }
 }
 
 /// Only what cannot hold a secret; the whole is what [`crate::Encoder`] writes.
@@ -244,5 +269,32 @@ mod tests {
         record.path = "/?token=hunter2".into();
         record.error_detail = Some("hunter2 is wrong".into());
         assert!(!format!("{record:?} {:?}", record.path).contains("hunter2"));
+    }
+
+    #[test]
+    fn everything_that_a_client_can_make_long_has_weight() {
+        let long = || Text::from(vec![b'a'; 1000]);
+        let record = RequestRecord {
+            method: Text::from_static("GET"),
+            path: long(),
+            host: long(),
+            user_agent: Some(long()),
+            client_request_id: Some(long()),
+            client_origin: Some(long()),
+            error_detail: Some(long()),
+            headers: vec![(Text::from_static("accept"), long())],
+            body: Some(Body {
+                bytes: long(),
+                kind: BodyKind::Other,
+                truncated: false,
+            }),
+            ..crate::sample::bare()
+        };
+        assert!(
+            (8000..9000).contains(&record.weight()),
+            "{}",
+            record.weight()
+        );
+        assert_eq!(crate::sample::bare().weight(), 0);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
@@ -17,6 +17,9 @@ use crate::sink::{Output, Refreshed};
 
 /// A batch is closed when it has this many bytes.
 const BATCH_BYTES: usize = 64 * 1024;
+/// What the queue may keep on average: a caller that makes its texts long must
+/// not make the queue so much larger.
+pub(crate) const WEIGHT_PER_RECORD: usize = 1024;
 /// Drops are told at most this often.
 const DROPS_TOLD_EVERY: Duration = Duration::from_secs(10);
 
@@ -40,7 +43,11 @@ pub struct Stats {
 /// What the request path and the writer share.
 pub(crate) struct Shared {
     /// Boxed: a slot is a pointer, and a record is moved by eight bytes.
-    pub(crate) queue: ArrayQueue<Box<RequestRecord>>,
+    queue: ArrayQueue<Box<RequestRecord>>,
+    /// Bytes that the queued records keep beside their own size.
+    weight: AtomicUsize,
+    /// With so many of them, no more records are taken.
+    most_weight: usize,
     /// No more records are taken; the writer empties the queue and ends.
     pub(crate) closing: AtomicBool,
     /// The writer is gone: what is pushed now is lost.
@@ -90,6 +97,8 @@ impl Shared {
     pub(crate) fn new(queue: usize) -> Self {
         Self {
             queue: ArrayQueue::new(queue),
+            weight: AtomicUsize::new(0),
+            most_weight: queue.saturating_mul(WEIGHT_PER_RECORD),
             closing: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             woken: AtomicBool::new(false),
@@ -110,13 +119,44 @@ impl Shared {
         }
     }
 
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Takes a record, or drops and counts it. One may be heavier than what is
+    /// left; those that come at the same moment as well.
+    pub(crate) fn push(&self, record: Box<RequestRecord>) -> bool {
+        let weight = record.weight();
+        let has_room = self.weight.load(Ordering::Relaxed) < self.most_weight;
+        // Counted before it is there to be popped, so that it never wraps.
+        self.weight.fetch_add(weight, Ordering::Relaxed);
+        let taken = has_room && self.queue.push(record).is_ok();
+        if !taken {
+            self.weight.fetch_sub(weight, Ordering::Relaxed);
+            self.drop_record();
+        }
+        taken
+    }
+
+    /// Is it time to wake the writer: do `many` wait, or is half of the memory
+    /// for what they keep in use?
+    pub(crate) fn presses(&self, many: usize) -> bool {
+        self.queue.len() >= many || self.weight.load(Ordering::Relaxed) >= self.most_weight / 2
+    }
+
+    fn pop(&self) -> Option<Box<RequestRecord>> {
+        let record = self.queue.pop()?;
+        self.weight.fetch_sub(record.weight(), Ordering::Relaxed);
+        Some(record)
+    }
+
     pub(crate) fn drop_record(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts as dropped what nobody will take from the queue any more.
     pub(crate) fn drop_queued(&self) {
-        while self.queue.pop().is_some() {
+        while self.pop().is_some() {
             self.drop_record();
         }
     }
@@ -238,7 +278,7 @@ impl Batch {
         self.lines.clear();
         self.done = 0;
         while self.lines.len() < BATCH_BYTES
-            && let Some(record) = shared.queue.pop()
+            && let Some(record) = shared.pop()
         {
             self.push(&record, shared);
         }

@@ -74,12 +74,7 @@ fn queued(numbers: std::ops::Range<usize>) -> Shared {
 
 fn queue(shared: &Shared, numbers: std::ops::Range<usize>) {
     for number in numbers {
-        assert!(
-            shared
-                .queue
-                .push(Box::new(sample::numbered(number)))
-                .is_ok()
-        );
+        assert!(shared.push(Box::new(sample::numbered(number))));
     }
 }
 
@@ -240,4 +235,24 @@ fn tells_drops_at_once_then_in_summary() {
         writer.tell_drops(&shared, start + DROPS_TOLD_EVERY * 2);
         assert_eq!(said.counts(), [0, 2, 0]);
     });
+}
+
+#[test]
+fn long_texts_fill_the_queue_before_its_places_do() {
+    let shared = Shared::new(64);
+    let heavy = || {
+        let mut record = sample::bare();
+        record.path = vec![b'a'; 16 * 1024].into();
+        Box::new(record)
+    };
+    let taken = (0..64).filter(|_| shared.push(heavy())).count();
+    assert_eq!(taken, 4, "64 places may keep 64 KiB");
+    assert_eq!(shared.stats().dropped, 60);
+    assert!(shared.presses(64));
+
+    let mut writer = Writer::new(Scripted::new([]));
+    assert_eq!(writer.turn(&shared), Turn::Empty);
+    assert_eq!(shared.stats().written, 4);
+    assert!(!shared.presses(64));
+    assert!(shared.push(heavy()), "there is room again");
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use knoxcall_counters::{Clock, Counters};
+use knoxcall_counters::{Clock, Counters, Status};
 use knoxcall_ledger::Ledger;
 
+use crate::cutoff::Cutoff;
 use crate::edge::connections::Connections;
 use crate::metrics::{Metrics, Sampled};
 use crate::snapshot::Snapshot;
@@ -21,6 +22,8 @@ pub struct Gateway {
     pub connections: Arc<Connections>,
     pub ledger: Ledger,
     pub metrics: Metrics,
+    /// Ends the connections that outlast the grace.
+    pub cutoff: Arc<Cutoff>,
     stopping: AtomicBool,
 }
 
@@ -40,6 +43,7 @@ impl Gateway {
             connections: Arc::default(),
             ledger,
             metrics,
+            cutoff: Arc::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -63,7 +67,7 @@ impl Gateway {
             records_written: records.written,
             records_dropped: records.dropped,
             record_errors: records.errors,
-            redis_up: !counters.redis_configured || counters.redis_up,
+            redis_up: redis_up(&counters),
             redis_fallbacks: counters.fallbacks_total,
             redis_round_trips: counters.lease_round_trips_total,
             nonces: counters.nonces,
@@ -71,5 +75,15 @@ impl Gateway {
             bundle_age_seconds: snapshot.loaded_at.elapsed().as_secs(),
             routes: snapshot.routes,
         }
+    }
+}
+
+/// `None` before anybody has asked Redis anything: the first request that needs
+/// it makes the connection.
+fn redis_up(status: &Status) -> Option<bool> {
+    let asked = status.redis_up || status.redis_losses_total > 0;
+    match status.redis_configured {
+        true => asked.then_some(status.redis_up),
+        false => Some(true),
     }
 }

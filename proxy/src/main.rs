@@ -6,13 +6,16 @@
 
 mod admin;
 mod cli;
+mod cutoff;
 mod edge;
 mod gateway;
 mod hardening;
 mod health;
 mod lifecycle;
+mod listening;
 mod logging;
 mod metrics;
+mod reason;
 mod reload;
 mod server;
 mod snapshot;
@@ -21,13 +24,15 @@ mod upstream;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().run() {
+    let command = match cli::parse() {
+        Ok(command) => command,
+        Err(code) => return code,
+    };
+    match command.run() {
         Ok(code) => code,
         Err(error) => {
             cli::complain(&error);

@@ -27,7 +27,8 @@ pub struct Sampled {
     pub records_written: u64,
     pub records_dropped: u64,
     pub record_errors: u64,
-    pub redis_up: bool,
+    /// Unknown before Redis was asked anything.
+    pub redis_up: Option<bool>,
     pub redis_fallbacks: u64,
     pub redis_round_trips: u64,
     pub nonces: usize,
@@ -87,12 +88,12 @@ impl Metrics {
             latency: histogram(
                 &registry,
                 "knoxcall_request_seconds",
-                "From the first byte of a request's head to the end of its answer",
+                "From the moment a request's head is read to the end of its answer",
             )?,
             upstream_latency: histogram(
                 &registry,
                 "knoxcall_upstream_first_byte_seconds",
-                "From the request's arrival to the upstream's first byte",
+                "From the moment a request's head is read to the upstream's first byte",
             )?,
             upstream_retries: counter(
                 &registry,
@@ -163,11 +164,6 @@ impl Sampled {
                 self.records_queued,
             ),
             (
-                "knoxcall_redis_up",
-                "1 while Redis answers, or none is configured",
-                u64::from(self.redis_up),
-            ),
-            (
                 "knoxcall_nonces",
                 "Nonces and signatures remembered here",
                 self.nonces as u64,
@@ -217,6 +213,10 @@ impl Sampled {
         ];
         for (name, help, value) in gauges {
             line(out, name, help, "gauge", value);
+        }
+        if let Some(up) = self.redis_up {
+            let help = "1 while Redis answers, or none is configured; absent before it was asked";
+            line(out, "knoxcall_redis_up", help, "gauge", u64::from(up));
         }
         for (name, help, value) in counters {
             line(out, name, help, "counter", value);

@@ -1,9 +1,12 @@
 //! A changed configuration, taken over without dropping a request: whole, or
 //! not at all. Watches the files (their text, not their times, so that a
 //! secret mounted by Kubernetes through symbolic links is seen) and SIGHUP.
+//! What was refused is tried again at each look: it may have named a file that
+//! is not among those of the configuration in use.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +16,8 @@ use knoxcall_bundle::Loaded;
 use knoxcall_bundle::settings::Settings;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
@@ -25,68 +29,98 @@ pub struct Reload {
     gateway: Arc<Gateway>,
     source: Source,
     watched: Mutex<Watched>,
+    /// SIGHUP.
+    hangup: AsyncMutex<Signal>,
 }
 
 /// The files of the configuration in use, and what they held.
 struct Watched {
     files: Vec<PathBuf>,
     fingerprint: u64,
+    /// Why the files on disk are not the ones in use.
+    refused: Option<String>,
+}
+
+/// What makes a load: a refusal that is met again is told only where somebody
+/// has done something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Asked,
+    Changed,
+    /// Refused before, and nothing that is watched has changed.
+    Again,
 }
 
 impl Reload {
-    pub fn new(gateway: Arc<Gateway>, source: Source, files: Vec<PathBuf>) -> Self {
-        let fingerprint = fingerprint(&files);
+    pub fn new(gateway: Arc<Gateway>, source: Source, files: Vec<PathBuf>, hangup: Signal) -> Self {
+        let watched = Watched {
+            fingerprint: fingerprint(&files),
+            files,
+            refused: None,
+        };
         Self {
             gateway,
             source,
-            watched: Mutex::new(Watched { files, fingerprint }),
+            watched: Mutex::new(watched),
+            hangup: AsyncMutex::new(hangup),
         }
     }
 
-    /// Reads the files again; loads them where one has changed.
+    /// Reads the files again; loads them where one has changed, or where they
+    /// were refused.
     fn poll(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let now = fingerprint(&watched.files);
-        if now == watched.fingerprint {
-            return;
-        }
+        let reason = match now == watched.fingerprint {
+            false => Reason::Changed,
+            true if watched.refused.is_some() => Reason::Again,
+            true => return,
+        };
         watched.fingerprint = now;
-        self.reload(&mut watched);
+        self.reload(&mut watched, reason);
     }
 
     fn forced(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.fingerprint = fingerprint(&watched.files);
-        self.reload(&mut watched);
+        self.reload(&mut watched, Reason::Asked);
     }
 
-    fn reload(&self, watched: &mut Watched) {
-        let metrics = &self.gateway.metrics;
-        match self.load() {
-            Ok((snapshot, files)) => {
-                let routes = snapshot.routes;
-                self.gateway.snapshot.store(Arc::new(snapshot));
-                self.gateway.upstreams.book.sweep();
-                // Of the same files the one from before the load holds: what
-                // was written meanwhile is then seen as a change.
-                if files != watched.files {
-                    watched.fingerprint = fingerprint(&files);
-                    watched.files = files;
-                }
-                metrics.reloads_applied.inc();
-                metrics.config_valid.set(1);
-                tracing::info!(routes, "configuration reloaded");
-            }
-            Err(report) => {
-                metrics.reloads_refused.inc();
-                metrics.config_valid.set(0);
-                tracing::error!("configuration refused, the old one stays:\n{report}");
-            }
+    fn reload(&self, watched: &mut Watched, reason: Reason) {
+        match caught(|| self.load()) {
+            Ok((snapshot, files)) => self.take_over(watched, snapshot, files),
+            Err(report) => self.refuse(watched, report, reason),
         }
     }
 
+    fn take_over(&self, watched: &mut Watched, snapshot: Snapshot, files: Vec<PathBuf>) {
+        let routes = snapshot.routes;
+        self.gateway.snapshot.store(Arc::new(snapshot));
+        self.gateway.upstreams.book.sweep();
+        // Of the same files the one from before the load holds: what was
+        // written meanwhile is then seen as a change.
+        if files != watched.files {
+            watched.fingerprint = fingerprint(&files);
+            watched.files = files;
+        }
+        watched.refused = None;
+        self.gateway.metrics.reloads_applied.inc();
+        self.gateway.metrics.config_valid.set(1);
+        tracing::info!(routes, "configuration reloaded");
+    }
+
+    fn refuse(&self, watched: &mut Watched, report: String, reason: Reason) {
+        self.gateway.metrics.config_valid.set(0);
+        if reason == Reason::Again && watched.refused.as_ref() == Some(&report) {
+            return;
+        }
+        self.gateway.metrics.reloads_refused.inc();
+        tracing::error!("configuration refused, the old one stays:\n{report}");
+        watched.refused = Some(report);
+    }
+
     fn load(&self) -> Result<(Snapshot, Vec<PathBuf>), String> {
-        let loaded = self.source.load().map_err(|report| report.to_string())?;
+        let loaded = self.source.load().map_err(|error| error.to_string())?;
         refuse_fixed(&self.gateway.snapshot.load().settings, &loaded.settings)?;
         let files = loaded.watched.clone();
         let snapshot = self.compile(loaded)?;
@@ -102,10 +136,7 @@ impl Reload {
 #[async_trait]
 impl BackgroundService for Reload {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-            tracing::error!("SIGHUP cannot be watched; nothing will be reloaded");
-            return;
-        };
+        let mut hangup = self.hangup.lock().await;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(POLL) => self.poll(),
@@ -114,6 +145,13 @@ impl BackgroundService for Reload {
             }
         }
     }
+}
+
+/// A panic is a defect of ours, and no reason to read no configuration ever
+/// again.
+fn caught<T>(load: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(load))
+        .unwrap_or_else(|_| Err("a defect of the gateway: reading it panicked".to_owned()))
 }
 
 /// What a running process cannot change. Refused as a whole, because a reload
@@ -177,5 +215,14 @@ mod tests {
         let two = fingerprint(&files);
         assert!(absent != one && one != two);
         assert_eq!(two, fingerprint(&files));
+    }
+
+    #[test]
+    fn a_panic_while_loading_is_a_refusal() {
+        // Without the panic hook, which another test counts by.
+        let refused = caught::<()>(|| std::panic::resume_unwind(Box::new("s3cr3t")));
+        let report = refused.unwrap_err();
+        assert!(report.contains("panicked") && !report.contains("s3cr3t"));
+        assert_eq!(caught(|| Ok(7)), Ok(7));
     }
 }

@@ -4,8 +4,9 @@
 //! Pingora's defaults are for a library, not for an edge; each that is changed
 //! is changed here, with its reason.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, mpsc};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 
 use anyhow::Context as _;
 use knoxcall_bundle::Loaded;
@@ -13,6 +14,7 @@ use knoxcall_bundle::settings::{RequestLogOutput, Settings};
 use knoxcall_counters::Counters;
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::{Ledger, Sink};
+use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
@@ -20,12 +22,14 @@ use pingora::services::background::GenBackgroundService;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Few};
+use crate::cutoff::Severable;
 use crate::edge::connection::Edge;
 use crate::edge::failure::MOST_TRIES;
-use crate::edge::phases::Phases;
+use crate::edge::upgrade::Upgrades;
 use crate::gateway::Gateway;
-use crate::lifecycle::{self, Event, Signals};
+use crate::lifecycle::{self, Event, LONGEST_AFTER_GRACE, ProcessSignals, Signals};
+use crate::listening::{Bound, Listening, Sockets};
 use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::snapshot::Snapshot;
@@ -38,47 +42,55 @@ const READ_BUFFER: usize = 8 * 1024;
 
 /// Blocks until the process may end.
 pub fn run(source: Source, loaded: Loaded) -> anyhow::Result<()> {
+    let signals = ProcessSignals::register().context("signals cannot be watched")?;
     let settings = loaded.settings.clone();
-    let addresses = listen_addresses(&settings);
-    refuse_busy(&addresses)?;
+    let sockets = Sockets::bind(&settings)?;
     let watched = loaded.watched.clone();
-    let gateway = Arc::new(assemble(loaded, &addresses)?);
+    let gateway = Arc::new(assemble(loaded, sockets.addresses())?);
     lifecycle::watch_panics(&gateway);
+    announce(&gateway, &settings, &sockets);
 
     let (events, ended) = mpsc::channel();
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
-    server.add_service(edge_service(
-        &gateway,
-        &server.configuration.clone(),
-        &settings,
-    ));
-    if let Some(admin) = settings.admin {
-        server.add_service(admin_service(&gateway, admin.address));
+    let conf = server.configuration.clone();
+    server.add_service(edge_service(&gateway, &conf, sockets.edge, &events));
+    if let Some(socket) = sockets.admin {
+        server.add_service(admin_service(&gateway, socket, &events));
     }
-    server.add_service(reload_service(&gateway, source, watched));
-    announce(&gateway, &settings);
+    let reload = Reload::new(gateway.clone(), source, watched, signals.reload);
+    server.add_service(reload_service(reload));
 
-    let signals = Signals::new(gateway.clone(), events.clone());
-    std::thread::Builder::new()
-        .name("server".to_owned())
-        .spawn(move || {
-            server.run(RunArgs {
-                shutdown_signal: Box::new(signals),
-            });
-            let _ = events.send(Event::Ended);
-        })
-        .context("the server's thread cannot be started")?;
-    lifecycle::wait(&gateway, &ended);
+    let stop = Signals::new(gateway.clone(), events.clone(), signals.stop);
+    start(server, stop, events)?;
+    let outcome = lifecycle::wait(&gateway, &ended);
     gateway.ledger.close();
+    outcome?;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn assemble(loaded: Loaded, own_listeners: &[SocketAddr]) -> anyhow::Result<Gateway> {
+/// On a thread of its own: when it is time to end is not Pingora's to say.
+fn start(server: Server, signals: Signals, events: Sender<Event>) -> anyhow::Result<()> {
+    let serve = move || {
+        server.run(RunArgs {
+            shutdown_signal: Box::new(signals),
+        });
+        let _ = events.send(Event::Ended);
+    };
+    std::thread::Builder::new()
+        .name("server".to_owned())
+        .spawn(serve)
+        .context("the server's thread cannot be started")?;
+    Ok(())
+}
+
+fn assemble(loaded: Loaded, own_listeners: Vec<SocketAddr>) -> anyhow::Result<Gateway> {
     let settings = loaded.settings.clone();
-    let counters = Counters::new(counters_config(&settings)).context("counters")?;
-    let upstreams = Arc::new(Upstreams::new(own_listeners.to_vec(), &settings.upstream));
+    let patience = settings.counters.redis_timeout;
+    let counters =
+        Counters::with_redis_patience(counters_config(&settings), patience).context("counters")?;
+    let upstreams = Arc::new(Upstreams::new(own_listeners, &settings.upstream));
     let ledger = Ledger::start(ledger_config(&settings)).context("logging.requests")?;
     let snapshot = Snapshot::compile(loaded, &counters, &upstreams)?;
     let metrics = Metrics::new(Refusal::all_examples().iter().map(Refusal::code))?;
@@ -97,7 +109,9 @@ fn server_conf(settings: &Settings) -> ServerConf {
         upstream_keepalive_pool_size: settings.upstream.pool_size,
         max_retries: MOST_TRIES as usize,
         // The process ends by itself as soon as it is drained; see `lifecycle`.
-        grace_period_seconds: Some(settings.limits.shutdown_grace.as_secs() + 1),
+        grace_period_seconds: Some(
+            (settings.limits.shutdown_grace + LONGEST_AFTER_GRACE).as_secs(),
+        ),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     }
@@ -106,49 +120,38 @@ fn server_conf(settings: &Settings) -> ServerConf {
 fn edge_service(
     gateway: &Arc<Gateway>,
     conf: &Arc<ServerConf>,
-    settings: &Settings,
-) -> Service<Edge> {
-    let proxy = http_proxy(conf, Phases::new(gateway.clone()));
-    let mut service = Service::new("edge".to_owned(), Edge::new(gateway.clone(), proxy));
-    for listener in &settings.listeners {
+    sockets: Vec<Bound>,
+    events: &Sender<Event>,
+) -> Listening<Severable<Edge>> {
+    let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
+    let upgrades = http_proxy(conf, Upgrades::new(gateway.clone()));
+    let edge = Edge::new(gateway.clone(), connector, upgrades);
+    let edge = Severable::new(edge, gateway.cutoff.clone());
+    let mut service = Service::new("edge".to_owned(), edge);
+    for socket in &sockets {
         let buffers = L4BufferSettings::default().read(READ_BUFFER);
-        let config = ListenerConfig::tcp(listener.address.to_string()).l4_buffer(buffers);
+        let config = ListenerConfig::tcp(socket.address.to_string()).l4_buffer(buffers);
         service.add_listener(config);
     }
-    service
+    Listening::new(service, sockets, events.clone())
 }
 
-fn admin_service(gateway: &Arc<Gateway>, address: SocketAddr) -> Service<Admin> {
-    let mut service = Service::new("admin".to_owned(), Admin::new(gateway.clone()));
-    service.add_tcp(&address.to_string());
-    service.threads = Some(1);
-    service
-}
-
-fn reload_service(
+fn admin_service(
     gateway: &Arc<Gateway>,
-    source: Source,
-    watched: Vec<std::path::PathBuf>,
-) -> GenBackgroundService<Reload> {
-    let reload = Reload::new(gateway.clone(), source, watched);
+    socket: Bound,
+    events: &Sender<Event>,
+) -> Listening<Few<Admin>> {
+    let admin = Few::new(Admin::new(gateway.clone()));
+    let mut service = Service::new("admin".to_owned(), admin);
+    service.add_tcp(&socket.address.to_string());
+    service.threads = Some(1);
+    Listening::new(service, vec![socket], events.clone())
+}
+
+fn reload_service(reload: Reload) -> GenBackgroundService<Reload> {
     let mut service = GenBackgroundService::new("reload".to_owned(), Arc::new(reload));
     service.threads = Some(1);
     service
-}
-
-fn listen_addresses(settings: &Settings) -> Vec<SocketAddr> {
-    let admin = settings.admin.map(|admin| admin.address);
-    let listeners = settings.listeners.iter().map(|listener| listener.address);
-    listeners.chain(admin).collect()
-}
-
-/// Pingora would panic on its own thread; this says it in one line, before
-/// anything is started.
-fn refuse_busy(addresses: &[SocketAddr]) -> anyhow::Result<()> {
-    for address in addresses {
-        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-    }
-    Ok(())
 }
 
 fn counters_config(settings: &Settings) -> knoxcall_counters::Config {
@@ -182,13 +185,16 @@ fn ledger_config(settings: &Settings) -> knoxcall_ledger::Config {
     }
 }
 
-fn announce(gateway: &Gateway, settings: &Settings) {
-    let listeners: Vec<String> = settings
-        .listeners
+fn announce(gateway: &Gateway, settings: &Settings, sockets: &Sockets) {
+    let listeners: Vec<String> = sockets
+        .edge
         .iter()
-        .map(|listener| listener.address.to_string())
+        .map(|socket| socket.address.to_string())
         .collect();
-    let admin = settings.admin.map(|admin| admin.address.to_string());
+    let admin = sockets
+        .admin
+        .as_ref()
+        .map(|socket| socket.address.to_string());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listeners = listeners.join(", "),

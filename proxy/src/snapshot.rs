@@ -9,7 +9,7 @@ use knoxcall_bundle::{Bundle, RateLimit};
 use knoxcall_counters::{Bucket, Counters, Limit};
 use knoxcall_filters::hygiene::HeadBudget;
 use knoxcall_filters::refusal::LimitScope;
-use knoxcall_filters::table::LimitIndex;
+use knoxcall_filters::table::{FailingTemplate, LimitIndex};
 use knoxcall_filters::{EdgeRules, RouteTable};
 use knoxcall_ledger::{Obfuscator, RuleError, Rules};
 use thiserror::Error;
@@ -42,6 +42,9 @@ pub enum CompileError {
     Trust { target: String, error: TrustError },
     #[error("logging.obfuscate: {0}")]
     Obfuscation(#[from] RuleError),
+    /// With the values that it has here.
+    #[error("{0}")]
+    Template(FailingTemplate),
 }
 
 impl Snapshot {
@@ -54,6 +57,9 @@ impl Snapshot {
             settings, bundle, ..
         } = loaded;
         let table = RouteTable::compile(&bundle, &edge_rules(&settings));
+        if let Some(failing) = table.failing_templates().into_iter().next() {
+            return Err(CompileError::Template(failing));
+        }
         let prepared = prepare(&table, upstreams)?;
         let limits = table
             .limits

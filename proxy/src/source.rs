@@ -2,12 +2,17 @@
 //! flags and `KNOXCALL_*` variables win over the file, at the start and at
 //! every reload alike.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use knoxcall_bundle::settings::{Admin, Listener, Settings};
+use knoxcall_bundle::settings::{Admin, Listener, Overlap, Settings, overlapping};
 use knoxcall_bundle::{LoadOptions, Loaded, Report, load};
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::reason;
 
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -41,14 +46,33 @@ pub struct Overrides {
     pub instances: Option<NonZeroU32>,
 }
 
+/// Why a configuration is refused, with the flags that go with it.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Not its own source: the report would be told twice.
+    #[error("{}", Shown(.0))]
+    File(Report),
+    #[error("{0}")]
+    Overlap(Overlap),
+}
+
 impl Source {
-    pub fn load(&self) -> Result<Loaded, Report> {
+    pub fn load(&self) -> Result<Loaded, LoadError> {
         let mut loaded = load(&self.file, &self.options())?;
         self.overrides.apply(&mut loaded.settings);
+        refuse_overlaps(&loaded.settings)?;
         Ok(loaded)
     }
 
-    pub fn options(&self) -> LoadOptions<'static> {
+    /// The configuration in effect, for people to read.
+    pub fn effective(&self) -> Result<Value, LoadError> {
+        self.load()?;
+        let mut shown = knoxcall_bundle::effective(&self.file, &self.options())?;
+        self.overrides.show(&mut shown);
+        Ok(shown)
+    }
+
+    fn options(&self) -> LoadOptions<'static> {
         LoadOptions {
             allow_inline_secrets: self.allow_inline_secrets,
             env: &|name| std::env::var(name).ok(),
@@ -73,6 +97,64 @@ impl Overrides {
         }
         if let Some(instances) = self.instances {
             settings.counters.instances = instances;
+        }
+    }
+
+    /// As [`Self::apply`], in the document that is shown.
+    fn show(&self, shown: &mut Value) {
+        let mut put = |pointer: &str, value: Value| {
+            if let Some(place) = shown.pointer_mut(pointer) {
+                *place = value;
+            }
+        };
+        if !self.listen.is_empty() {
+            let listeners = self.listen.iter();
+            let listeners = listeners.map(|address| json!({ "address": address.to_string() }));
+            put("/listeners", listeners.collect());
+        }
+        if let Some(address) = self.admin_listen {
+            put("/admin/address", json!(address.to_string()));
+            put("/admin/enabled", json!(true));
+        }
+        if let Some(workers) = self.workers {
+            put("/workers", json!(workers.get()));
+        }
+        if let Some(instances) = self.instances {
+            put("/counters/instances", json!(instances.get()));
+        }
+    }
+}
+
+/// The file's own addresses have been compared; flags may bring others.
+fn refuse_overlaps(settings: &Settings) -> Result<(), LoadError> {
+    let overlaps = overlapping(&settings.listeners, settings.admin.as_ref());
+    overlaps
+        .first()
+        .map_or(Ok(()), |first| Err(LoadError::Overlap(*first)))
+}
+
+impl From<Report> for LoadError {
+    fn from(report: Report) -> Self {
+        Self::File(report)
+    }
+}
+
+/// A report on the file as a whole has one mistake and no line: then it is one
+/// line, without a count.
+struct Shown<'a>(&'a Report);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.problems.as_slice() {
+            [only] if only.line.is_none() => {
+                let message = reason::without_number(&only.message);
+                write!(f, "{}: {message}", self.0.file)?;
+                match &only.remedy {
+                    Some(remedy) => write!(f, " ({remedy})"),
+                    None => Ok(()),
+                }
+            }
+            _ => self.0.fmt(f),
         }
     }
 }

@@ -3,9 +3,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::REFUSED;
+use super::{REFUSED, switch};
 use crate::snapshot;
-use crate::source::{Overrides, Source};
+use crate::source::{LoadError, Overrides, Source};
 
 /// Check, describe or show a configuration
 #[derive(Args)]
@@ -31,8 +31,11 @@ struct File {
     file: PathBuf,
 
     /// Accept secrets written into the configuration (`value:`)
-    #[arg(long, env = "KNOXCALL_ALLOW_INLINE_SECRETS")]
+    #[arg(long, env = "KNOXCALL_ALLOW_INLINE_SECRETS", value_parser = switch)]
     allow_inline_secrets: bool,
+
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 impl Config {
@@ -50,7 +53,7 @@ impl File {
         Source {
             file: self.file,
             allow_inline_secrets: self.allow_inline_secrets,
-            overrides: Overrides::default(),
+            overrides: self.overrides,
         }
     }
 
@@ -58,10 +61,7 @@ impl File {
         let source = self.source();
         let loaded = match source.load() {
             Ok(loaded) => loaded,
-            Err(report) => {
-                eprintln!("{report}");
-                return Ok(ExitCode::from(REFUSED));
-            }
+            Err(error) => return Ok(refused(&error)),
         };
         let routes: usize = loaded
             .bundle
@@ -75,15 +75,17 @@ impl File {
     }
 
     fn show(self) -> anyhow::Result<ExitCode> {
-        let source = self.source();
-        match knoxcall_bundle::effective(&source.file, &source.options()) {
+        match self.source().effective() {
             Ok(effective) => print_json(&effective),
-            Err(report) => {
-                eprintln!("{report}");
-                Ok(ExitCode::from(REFUSED))
-            }
+            Err(error) => Ok(refused(&error)),
         }
     }
+}
+
+/// Without our name before it: each line begins with the file's.
+fn refused(error: &LoadError) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(REFUSED)
 }
 
 fn print_json(value: &serde_json::Value) -> anyhow::Result<ExitCode> {

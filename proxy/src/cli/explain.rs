@@ -1,27 +1,35 @@
+mod request;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
-use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use knoxcall_bundle::settings::Settings;
 use knoxcall_bundle::{TargetHost, UnixSeconds};
-use knoxcall_filters::plan::{BodyState, Proto, RequestFacts, plan, plan_body};
+use knoxcall_filters::hygiene::HeadBudget;
+use knoxcall_filters::plan::{
+    BodyNeed, BodyState, Proto, RequestFacts, body_need, plan, plan_body,
+};
 use knoxcall_filters::rate_limit::limits;
-use knoxcall_filters::signature::verify;
+use knoxcall_filters::signature::{presented, verify};
 use knoxcall_filters::{
     Admitted, EdgeRules, Head, Refusal, RouteTable, Trail, admit, hygiene, locate,
 };
 
+use super::switch;
+use crate::health::Probe;
 use crate::source::{Overrides, Source};
+use request::Request;
 
 /// Say what would become of a request, without sending anything
 ///
-/// The request is written as for curl, after `--`. Rate limits and replay are
-/// named, not counted.
+/// The request is written as for curl, after `--`; of curl's flags -X, -H, -d, --data-raw,
+/// --data-binary and --json are understood, -i, -k, -L, -s, -S and -v are passed over. Rate limits
+/// and replay are named, not counted.
 #[derive(Args)]
 #[command(
     override_usage = "knoxcall explain --config <FILE> [--from <IP>] -- [-X METHOD] [-H 'NAME: VALUE']... [-d BODY] URL"
@@ -32,7 +40,7 @@ pub struct Explain {
     config: PathBuf,
 
     /// Accept secrets written into the configuration (`value:`)
-    #[arg(long, env = "KNOXCALL_ALLOW_INLINE_SECRETS")]
+    #[arg(long, env = "KNOXCALL_ALLOW_INLINE_SECRETS", value_parser = switch)]
     allow_inline_secrets: bool,
 
     /// The address the connection comes from
@@ -47,15 +55,6 @@ pub struct Explain {
         value_name = "REQUEST"
     )]
     request: Vec<String>,
-}
-
-/// A request as it would arrive.
-struct Request {
-    method: Method,
-    target: String,
-    host: String,
-    headers: HeaderMap,
-    body: Bytes,
 }
 
 impl Explain {
@@ -76,12 +75,17 @@ impl Explain {
         };
         let table = RouteTable::compile(&loaded.bundle, &edge);
         let request = Request::parse(&self.request)?;
+        let bounds = Bounds::of(&loaded.settings);
         let mut trail = Trail::default();
-        let verdict = judge(&table, &request, self.from, &mut trail);
+        let verdict = judge(&table, bounds, &request, self.from, &mut trail);
         print_trail(&trail);
         match verdict {
-            Ok(()) => {
+            Ok(Verdict::Sent) => {
                 println!("verdict       would be sent");
+                Ok(ExitCode::SUCCESS)
+            }
+            Ok(Verdict::Health) => {
+                println!("verdict       answered by the gateway: health");
                 Ok(ExitCode::SUCCESS)
             }
             Err(refusal) => {
@@ -97,12 +101,38 @@ impl Explain {
     }
 }
 
+/// What becomes of a request that is not refused.
+enum Verdict {
+    Sent,
+    Health,
+}
+
+/// How large a request may be.
+#[derive(Clone, Copy)]
+struct Bounds {
+    head: HeadBudget,
+    inspected_body: usize,
+}
+
+impl Bounds {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            head: HeadBudget {
+                bytes: settings.limits.head_bytes,
+                fields: settings.limits.head_fields,
+            },
+            inspected_body: settings.limits.max_inspected_body,
+        }
+    }
+}
+
 fn judge<'t>(
     table: &'t RouteTable,
+    bounds: Bounds,
     request: &Request,
     from: IpAddr,
     trail: &mut Trail<'t>,
-) -> Result<(), Refusal> {
+) -> Result<Verdict, Refusal> {
     let head = Head {
         method: &request.method,
         target: request.target.as_bytes(),
@@ -111,15 +141,40 @@ fn judge<'t>(
         headers: &request.headers,
     };
     let now = unix_now();
-    hygiene::check_parsed(&head, &hygiene::HeadBudget::default())?;
+    hygiene::check_parsed(&head, &bounds.head)?;
+    if Probe::of_request(&head).is_some() {
+        return Ok(Verdict::Health);
+    }
     let site = locate(table, &head, from, now)?;
     let admitted = admit(&site, &head, now, trail)?;
     print_limits(table, &admitted);
-    verify(&admitted, &head, &request.body, now)?;
-    if admitted.service.signature.is_some() {
+    judge_body(&admitted, &head, bounds, &request.body, now)?;
+    print_plan(&admitted, &head, &request.body, now)?;
+    Ok(Verdict::Sent)
+}
+
+fn judge_body(
+    admitted: &Admitted,
+    head: &Head,
+    bounds: Bounds,
+    body: &Bytes,
+    now: UnixSeconds,
+) -> Result<(), Refusal> {
+    let signed = admitted.service.signature.is_some();
+    if signed {
+        presented(admitted, head, now)?;
+    }
+    match body_need(admitted, head.method) {
+        BodyNeed::Whole if body.len() > bounds.inspected_body => {
+            return Err(Refusal::BodyTooLarge);
+        }
+        BodyNeed::Whole | BodyNeed::Stream => {}
+    }
+    if signed {
+        verify(admitted, head, body, now)?;
         println!("signature     valid (whether it was used before is not told)");
     }
-    print_plan(&admitted, &head, &request.body, now)
+    Ok(())
 }
 
 fn print_limits(table: &RouteTable, admitted: &Admitted) {
@@ -160,8 +215,14 @@ fn print_plan(
     };
     println!("upstream      {host} port {}", target.port);
     println!("path          {}", plan.path_and_query.escape_ascii());
-    println!("sets          {}", names_beyond(&plan.headers, head.headers));
-    println!("removes       {}", names_beyond(head.headers, &plan.headers));
+    println!(
+        "sets          {}",
+        names_beyond(&plan.headers, head.headers)
+    );
+    println!(
+        "removes       {}",
+        names_beyond(head.headers, &plan.headers)
+    );
     println!("secrets       {}", plan.secrets_used.join(", "));
     if let Some(new) = rewritten {
         println!("body          rewritten, {} bytes", new.content.len());
@@ -172,7 +233,11 @@ fn print_plan(
 /// The names in one map that the other has not, or has with other values.
 fn names_beyond(these: &HeaderMap, those: &HeaderMap) -> String {
     let differs = |name: &&HeaderName| !these.get_all(*name).iter().eq(those.get_all(*name));
-    let names: Vec<&str> = these.keys().filter(differs).map(HeaderName::as_str).collect();
+    let names: Vec<&str> = these
+        .keys()
+        .filter(differs)
+        .map(HeaderName::as_str)
+        .collect();
     names.join(", ")
 }
 
@@ -204,67 +269,6 @@ fn print_trail(trail: &Trail) {
     if let Some(why) = trail.unrecognised {
         println!("unrecognised  {why:?} (the caller is told only 401)");
     }
-}
-
-impl Request {
-    fn parse(words: &[String]) -> anyhow::Result<Self> {
-        let mut words = words.iter().map(String::as_str);
-        let (mut method, mut url, mut headers) = (None, None, HeaderMap::new());
-        let mut body = None;
-        while let Some(word) = words.next() {
-            let mut value = || {
-                words
-                    .next()
-                    .with_context(|| format!("{word} needs a value"))
-            };
-            match word {
-                "-X" | "--request" => method = Some(Method::from_bytes(value()?.as_bytes())?),
-                "-H" | "--header" => add_header(&mut headers, value()?)?,
-                "-d" | "--data" | "--data-raw" => body = Some(value()?.to_owned()),
-                "curl" | "-s" | "-i" | "-v" => {}
-                other if other.starts_with('-') => bail!("{other}: use -X, -H, -d and a URL"),
-                other if url.is_none() => url = Some(other.parse::<Uri>().context("URL")?),
-                other => bail!("{other}: one URL only"),
-            }
-        }
-        let url =
-            url.context("a URL is needed, such as http://acme.localhost:8080/api/v1/things")?;
-        let default = if body.is_some() {
-            Method::POST
-        } else {
-            Method::GET
-        };
-        Ok(Self {
-            method: method.unwrap_or(default),
-            host: host_of(&url, &headers)?,
-            target: url
-                .path_and_query()
-                .map_or("/", |target| target.as_str())
-                .to_owned(),
-            headers,
-            body: body.unwrap_or_default().into(),
-        })
-    }
-}
-
-fn add_header(headers: &mut HeaderMap, line: &str) -> anyhow::Result<()> {
-    let (name, value) = line
-        .split_once(':')
-        .with_context(|| format!("-H {line:?}: write NAME: VALUE"))?;
-    let name = HeaderName::from_bytes(name.trim().as_bytes()).context("-H: name")?;
-    headers.append(
-        name,
-        HeaderValue::from_str(value.trim()).context("-H: value")?,
-    );
-    Ok(())
-}
-
-fn host_of(url: &Uri, headers: &HeaderMap) -> anyhow::Result<String> {
-    if let Some(host) = headers.get(HOST) {
-        return Ok(host.to_str()?.to_owned());
-    }
-    let authority = url.authority().context("the URL needs a host")?;
-    Ok(authority.as_str().to_owned())
 }
 
 fn unix_now() -> UnixSeconds {

@@ -10,13 +10,18 @@ mod explain;
 mod keys;
 mod serve;
 mod sign;
+mod usage;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::reason;
+
+pub use usage::parse;
+
 /// Exit code for what the operator can mend: flags, files, ports, mistakes in
-/// the configuration. (clap uses the same for flags.)
+/// the configuration.
 pub const REFUSED: u8 = 2;
 
 /// An open, self-hosted credential gateway: applications keep no API keys.
@@ -51,5 +56,18 @@ impl Cli {
 }
 
 pub fn complain(error: &anyhow::Error) {
-    eprintln!("knoxcall: {error:#}");
+    eprintln!(
+        "knoxcall: {}",
+        reason::without_number(&format!("{error:#}"))
+    );
+}
+
+/// The value of a flag that takes none, where it is set in the environment.
+/// An empty variable is one that is not set.
+fn switch(word: &str) -> Result<bool, &'static str> {
+    match word.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" | "" => Ok(false),
+        _ => Err("write true, yes, on or 1, or false, no, off or 0"),
+    }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use knoxcall_bundle::settings::LogFormat;
 
+use super::switch;
 use crate::source::{Overrides, Source};
 use crate::{hardening, logging, server};
 
@@ -19,7 +20,7 @@ pub struct Serve {
     config: PathBuf,
 
     /// Accept secrets written into the configuration (`value:`)
-    #[arg(long, env = "KNOXCALL_ALLOW_INLINE_SECRETS")]
+    #[arg(long, env = "KNOXCALL_ALLOW_INLINE_SECRETS", value_parser = switch)]
     allow_inline_secrets: bool,
 
     /// Where the configuration comes from

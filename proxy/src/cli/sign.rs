@@ -1,4 +1,5 @@
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -10,6 +11,9 @@ use knoxcall_bundle::{SecretValue, Signature, SignatureVersion};
 use knoxcall_filters::signature::{Message, Scope, is_nonce};
 use uuid::Uuid;
 
+/// The year 5138. Milliseconds of our days are later.
+const LAST_SECOND: u64 = 99_999_999_999;
+
 /// Make the headers of a signed request, one `-H` argument for curl a line
 ///
 /// docs/signing.md defines what is signed. The secret is taken from an
@@ -17,11 +21,12 @@ use uuid::Uuid;
 /// users could read it.
 #[derive(Args)]
 pub struct Sign {
-    /// The environment variable that holds the signing secret
+    /// The environment variable that holds the signing secret, taken as it is
     #[arg(long, value_name = "NAME", required_unless_present = "secret_file")]
     secret_env: Option<String>,
 
-    /// The file that holds the signing secret (one newline at its end is not part of it)
+    /// The file that holds the signing secret: nobody else may read it; one newline at its end is
+    /// not part of it
     #[arg(long, value_name = "FILE", conflicts_with = "secret_env")]
     secret_file: Option<PathBuf>,
 
@@ -30,11 +35,11 @@ pub struct Sign {
     version: Version,
 
     /// The request's method
-    #[arg(short = 'X', long, default_value = "GET")]
+    #[arg(short = 'X', long, default_value = "GET", value_parser = method)]
     method: http::Method,
 
     /// The path and query, exactly as they are sent
-    #[arg(long, value_name = "/PATH?QUERY")]
+    #[arg(long, value_name = "/PATH?QUERY", value_parser = target)]
     target: String,
 
     /// The request's body [default: none]
@@ -62,7 +67,7 @@ pub struct Sign {
     nonce: Option<String>,
 
     /// Unix seconds [default: now]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=LAST_SECOND))]
     timestamp: Option<u64>,
 
     /// The header of the signature, if the route names another
@@ -127,11 +132,11 @@ impl Sign {
             (Some(name), _) => {
                 std::env::var(name).with_context(|| format!("--secret-env: {name} is not set"))?
             }
-            (None, Some(path)) => std::fs::read_to_string(path)
-                .with_context(|| format!("--secret-file: {}", path.display()))?,
+            (None, Some(path)) => {
+                secret_in(path).with_context(|| format!("--secret-file: {}", path.display()))?
+            }
             (None, None) => bail!("--secret-env or --secret-file is needed"),
         };
-        let text = text.strip_suffix('\n').map(str::to_owned).unwrap_or(text);
         if text.is_empty() {
             bail!("the signing secret is empty");
         }
@@ -165,6 +170,37 @@ impl Sign {
             timestamp_header: self.timestamp_header.clone(),
             nonce_header: self.nonce_header.clone(),
         }
+    }
+}
+
+/// By the rules of `from_file`.
+fn secret_in(path: &Path) -> anyhow::Result<String> {
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & 0o027 != 0 {
+        bail!(
+            "others may use the file, or its group may write it (mode {:04o}): chmod 600",
+            mode & 0o7777
+        );
+    }
+    let mut text = std::fs::read_to_string(path)?;
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok(text)
+}
+
+fn method(word: &str) -> Result<http::Method, &'static str> {
+    // They are told apart by case, and every one that is known is in capitals.
+    if word.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err("write it in capitals, as it is sent");
+    }
+    word.parse().map_err(|_| "it is not a method")
+}
+
+fn target(text: &str) -> Result<String, &'static str> {
+    match text.starts_with('/') {
+        true => Ok(text.to_owned()),
+        false => Err("it begins with /"),
     }
 }
 

@@ -7,6 +7,7 @@
 //! nothing); names are resolved by [`resolve`], not by `HttpPeer::new`.
 
 pub mod address_name;
+pub mod complaints;
 pub mod pool_key;
 pub mod reserved;
 pub mod resolve;
@@ -97,16 +98,21 @@ impl Upstreams {
 
     /// The peer for one try.
     pub async fn peer(&self, prepared: &Prepared, now: Instant) -> Result<Box<HttpPeer>, Refusal> {
+        let complaints = &prepared.addresses.complaints;
         let address = self
             .book
             .pick(&prepared.addresses, now)
             .await
             .map_err(|error| {
-                tracing::warn!(%error, "upstream not resolved");
+                if let Some(requests) = complaints.due(Instant::now()) {
+                    tracing::warn!(%error, requests, "upstream not resolved");
+                }
                 Refusal::UpstreamUnresolved
             })?;
         if !prepared.allow_reserved && self.reserved.contains(address) {
-            tracing::warn!(upstream = %prepared.authority, %address, "reserved target refused");
+            if let Some(requests) = complaints.due(Instant::now()) {
+                tracing::warn!(upstream = %prepared.authority, %address, requests, "reserved target refused");
+            }
             return Err(Refusal::UpstreamForbidden);
         }
         let mut peer = Box::new(prepared.template.clone());

@@ -2,10 +2,9 @@
 //! listeners (a loop) and link-local addresses (the metadata services of
 //! clouds, which hand out credentials to whoever can reach them).
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-/// AWS answers metadata here as well, outside of the link-local range.
-const AWS_METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
+use knoxcall_bundle::is_reserved;
 
 #[derive(Clone, Debug)]
 pub struct ReservedTargets {
@@ -18,7 +17,7 @@ impl ReservedTargets {
     }
 
     pub fn contains(&self, target: SocketAddr) -> bool {
-        is_link_local(target.ip().to_canonical()) || self.is_ours(target)
+        is_reserved(target.ip()) || self.is_ours(target)
     }
 
     fn is_ours(&self, target: SocketAddr) -> bool {
@@ -32,13 +31,6 @@ impl ReservedTargets {
                     || wanted.is_unspecified()
                     || (own.is_unspecified() && is_local(wanted))
             })
-    }
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6 == AWS_METADATA_V6,
     }
 }
 
@@ -64,6 +56,10 @@ mod tests {
             "[fe80::1]:80",
             "[::ffff:169.254.169.254]:80",
             "[fd00:ec2::254]:80",
+            "100.100.100.200:80",
+            "[::ffff:100.100.100.200]:80",
+            "[64:ff9b::169.254.169.254]:80",
+            "[64:ff9b::100.100.100.200]:443",
         ] {
             assert!(targets.contains(address.parse().unwrap()), "{address}");
         }
@@ -83,5 +79,7 @@ mod tests {
         assert!(!targets.contains("127.0.0.1:8090".parse().unwrap()));
         assert!(!targets.contains("192.0.2.1:8080".parse().unwrap()));
         assert!(!targets.contains("10.0.0.1:443".parse().unwrap()));
+        assert!(!targets.contains("100.100.100.201:80".parse().unwrap()));
+        assert!(!targets.contains("[64:ff9b::192.0.2.1]:80".parse().unwrap()));
     }
 }

@@ -1,8 +1,9 @@
 //! Names of upstreams, resolved by us: asynchronously, by TTL, and never by a
 //! blocking call on a request (Pingora's `HttpPeer::new` would make one).
 //!
-//! The last good answer is kept for as long as no newer one comes. Addresses
-//! outlive a snapshot, so a reload resolves nothing again.
+//! The last good answer is kept for as long as no newer one comes. A failure is
+//! kept for a moment, so that those who waited for one look-up share what it
+//! came to. Addresses outlive a snapshot, so a reload resolves nothing again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -17,9 +18,13 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection, RoundRobi
 use thiserror::Error;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
+use super::complaints::Complaints;
+
 /// After a failed look-up, the last good answer is used this long before the
 /// next try.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Without a good answer, a name is asked for again so long after it failed.
+const FAILURE_KEPT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Error)]
 #[error("{host} does not resolve: {reason}")]
@@ -51,8 +56,16 @@ pub struct Addresses {
     host: String,
     port: u16,
     answer: ArcSwapOption<Answer>,
-    /// Only one look-up of a name is under way at a time.
-    lookup: AsyncMutex<()>,
+    /// Only one look-up of a name is under way at a time. Holds what the last
+    /// one failed with, if it failed.
+    lookup: AsyncMutex<Option<Failure>>,
+    /// What requests to it made us log.
+    pub complaints: Complaints,
+}
+
+struct Failure {
+    error: ResolveError,
+    until: Instant,
 }
 
 struct Answer {
@@ -120,19 +133,29 @@ impl AddressBook {
 
     /// Looks the name up, unless another task has just done so.
     async fn renew(&self, addresses: &Addresses) -> Result<(), ResolveError> {
-        let _one_at_a_time = addresses.lookup.lock().await;
+        let mut last_failure = addresses.lookup.lock().await;
         if let Some(answer) = &*addresses.answer.load()
             && Instant::now() < answer.refresh_at
         {
             return Ok(());
         }
+        if let Some(failure) = &*last_failure
+            && Instant::now() < failure.until
+        {
+            return Err(failure.error.clone());
+        }
         match self.lookup(addresses).await {
             Ok(answer) => {
+                *last_failure = None;
                 addresses.answer.store(Some(Arc::new(answer)));
                 Ok(())
             }
             Err(error) => {
                 addresses.postpone();
+                *last_failure = Some(Failure {
+                    error: error.clone(),
+                    until: Instant::now() + FAILURE_KEPT,
+                });
                 Err(error)
             }
         }
@@ -173,7 +196,8 @@ impl Addresses {
             host: host.to_owned(),
             port,
             answer: ArcSwapOption::new(literal),
-            lookup: AsyncMutex::new(()),
+            lookup: AsyncMutex::new(None),
+            complaints: Complaints::default(),
         }
     }
 
@@ -271,6 +295,32 @@ mod tests {
                 .ip()
                 .is_loopback()
         );
+    }
+
+    #[tokio::test]
+    async fn those_who_waited_for_a_look_up_share_its_failure() {
+        let book = Arc::new(AddressBook::new(Patience {
+            lookup: Duration::ZERO,
+            ..PATIENCE
+        }));
+        let entry = book.entry("nowhere.invalid", 80);
+        let failed = book.pick(&entry, Instant::now()).await.unwrap_err();
+        let mut kept = entry.lookup.lock().await;
+        let failure = kept.as_mut().unwrap();
+        assert_eq!(failure.error.reason, failed.reason);
+        // Only what is kept can say this: no look-up does.
+        failure.error.reason = "kept".to_owned();
+        let waiting = (0..15).map(|_| book.pick(&entry, Instant::now()));
+        let waiting = futures::future::join_all(waiting);
+        drop(kept);
+        for answer in waiting.await {
+            assert_eq!(answer.unwrap_err().reason, "kept");
+        }
+
+        let over = Instant::now();
+        entry.lookup.lock().await.as_mut().unwrap().until = over;
+        let asked_again = book.pick(&entry, over).await.unwrap_err();
+        assert_eq!(asked_again.reason, failed.reason);
     }
 
     #[test]

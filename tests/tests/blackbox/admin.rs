@@ -1,6 +1,8 @@
 //! Health and metrics, on the listeners where they belong.
 
-use knoxcall_tests::{Config, Gateway, Request, Response, Upstream, keys};
+use knoxcall_tests::{
+    Config, Gateway, RawClient, Redis, Request, Response, Upstream, eventually, keys,
+};
 use serde_json::json;
 
 #[test]
@@ -147,4 +149,48 @@ fn series(gateway: &Gateway) -> usize {
         .lines()
         .filter(|line| !line.starts_with('#'))
         .count()
+}
+
+#[test]
+fn connections_to_the_admin_listener_are_few() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()));
+    let ask = || {
+        let mut client = RawClient::connect(gateway.admin());
+        client.try_send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+        client
+    };
+    let mut held: Vec<RawClient> = (0..200).map(|_| ask()).collect();
+    let served = held
+        .iter_mut()
+        .filter_map(|client| (!client.is_closed()).then_some(()));
+    let served = served.count();
+    assert!(
+        (1..=64).contains(&served),
+        "{served} connections were served"
+    );
+    // Once they are gone there is room again.
+    drop(held);
+    eventually("room", || (!ask().is_closed()).then_some(()));
+}
+
+#[test]
+fn redis_is_neither_up_nor_down_before_it_was_asked() {
+    let upstream = Upstream::start();
+    let redis = Redis::start();
+    let gateway = Gateway::start(
+        &Config::new(upstream.address())
+            .set("/counters", json!({"redis_url": redis.url()}))
+            .edit_route("echo", json!({"rate_limit_requests": 100})),
+    );
+    assert!(!gateway.metrics().contains("knoxcall_redis_up"));
+    gateway.get("/").assert_served();
+    assert_eq!(gateway.metric("knoxcall_redis_up", &[]), 1.0);
+}
+
+#[test]
+fn without_a_redis_nothing_is_down() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()));
+    assert_eq!(gateway.metric("knoxcall_redis_up", &[]), 1.0);
 }

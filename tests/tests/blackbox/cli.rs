@@ -61,10 +61,9 @@ fn bad_flags_exit_with_2() {
     ] {
         let output = Cli::new(&arguments).run();
         assert_eq!(output.code, 2, "{arguments:?}: {}", output.stderr);
-        assert!(
-            !output.stderr.is_empty() && output.stdout.is_empty(),
-            "{arguments:?}"
-        );
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+        assert!(output.stderr.contains("--help"), "{}", output.stderr);
         assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
     }
 }
@@ -74,10 +73,20 @@ fn a_missing_file_is_one_clear_line() {
     for arguments in [
         ["serve", "--config", "no-such.yaml"].as_slice(),
         &["config", "check", "no-such.yaml"],
+        &["config", "show", "no-such.yaml"],
+        &["explain", "--config", "no-such.yaml", "--", "http://x/"],
     ] {
         let output = Cli::new(arguments).run();
         assert_eq!(output.code, 2, "{}", output.stderr);
-        assert!(output.stderr.contains("no-such.yaml"), "{}", output.stderr);
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+        assert!(
+            output
+                .stderr
+                .trim_end()
+                .ends_with("no-such.yaml: cannot be read: No such file or directory"),
+            "{}",
+            output.stderr
+        );
     }
 }
 
@@ -233,4 +242,98 @@ fn sign_never_shows_the_secret() {
     let missing = sign("NOT_SET");
     assert_eq!(missing.code, 2);
     assert!(missing.stderr.contains("NOT_SET"), "{}", missing.stderr);
+}
+
+#[test]
+fn a_switch_in_the_environment_takes_the_usual_words() {
+    let upstream = Upstream::start();
+    let config = Config::new(upstream.address())
+        .set("/listeners", json!([{"address": "127.0.0.1:1"}]))
+        .set(
+            "/secrets/0",
+            json!({"name": "token", "environments": {"production": {"value": "s3cr3t-inline-1"}, "staging": {"value": "s3cr3t-inline-2"}}}),
+        );
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("c.yaml"), config.text()).unwrap();
+    let check = |word: &str| {
+        Cli::new(["config", "check", "c.yaml"])
+            .env_of(&config)
+            .env("KNOXCALL_ALLOW_INLINE_SECRETS", word)
+            .current_dir(directory.path())
+            .run()
+    };
+    for yes in ["1", "true", "yes", "TRUE", "on"] {
+        let output = check(yes);
+        assert_eq!(output.code, 0, "{yes}: {}", output.stderr);
+    }
+    for no in ["0", "false", "no", "off", ""] {
+        let output = check(no);
+        assert_eq!(output.code, 2, "{no}");
+        assert!(output.stderr.contains("in clear"), "{}", output.stderr);
+    }
+    let neither = check("perhaps");
+    assert_eq!(neither.code, 2);
+    assert!(neither.stderr.contains("true"), "{}", neither.stderr);
+    assert_eq!(neither.stderr.lines().count(), 1, "{}", neither.stderr);
+}
+
+#[test]
+fn sign_refuses_what_the_gateway_would_refuse() {
+    let sign = |arguments: &[&str]| {
+        Cli::new(["sign", "--secret-env", "SIGNING"].iter().chain(arguments))
+            .env("SIGNING", "s3cr3t-to-sign")
+            .run()
+    };
+    for (arguments, named) in [
+        (["--target", "pay"].as_slice(), "--target"),
+        (&["--target", ""], "--target"),
+        (&["--target", "http://gw.test/"], "--target"),
+        (
+            &["--target", "/", "--timestamp", "1700000000000"],
+            "--timestamp",
+        ),
+        (&["--target", "/", "-X", "post"], "--method"),
+    ] {
+        let output = sign(arguments);
+        assert_eq!(output.code, 2, "{arguments:?}: {}", output.stdout);
+        assert!(output.stderr.contains(named), "{}", output.stderr);
+    }
+    assert_eq!(sign(&["--target", "/pay?x=1", "-X", "POST"]).code, 0);
+}
+
+#[test]
+fn sign_takes_a_secret_as_the_gateway_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let sign = |source: &str, name: &str| {
+        Cli::new([
+            "sign",
+            source,
+            name,
+            "--target",
+            "/",
+            "--timestamp",
+            "1700000000",
+        ])
+        .env("PLAIN", "s3cr3t-to-sign")
+        .env("WITH_LINE_FEED", "s3cr3t-to-sign\n")
+        .current_dir(directory.path())
+        .run()
+    };
+    let file = directory.path().join("secret");
+    let mode = |mode: u32| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&file, permissions).unwrap();
+    };
+    std::fs::write(&file, "s3cr3t-to-sign\n").unwrap();
+    mode(0o600);
+    let plain = sign("--secret-env", "PLAIN").stdout;
+    assert_eq!(sign("--secret-file", "secret").stdout, plain);
+    // from_env takes a variable as it is.
+    assert_ne!(sign("--secret-env", "WITH_LINE_FEED").stdout, plain);
+    for open in [0o644, 0o620] {
+        mode(open);
+        let refused = sign("--secret-file", "secret");
+        assert_eq!(refused.code, 2, "{open:o}");
+        assert!(refused.stderr.contains("chmod"), "{}", refused.stderr);
+    }
 }

@@ -86,3 +86,24 @@ fn a_test_key_works_in_sandbox_environments_only() {
     ask("nowhere").assert_refused(401, "unauthorized");
     assert_eq!(upstream.requests().len(), 1);
 }
+
+#[test]
+fn a_test_key_does_not_learn_which_routes_exist_without_a_sandbox() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(
+        &config(&upstream)
+            .route(json!({"slug": "production-only", "target_base_url": upstream.url()})),
+    );
+    let asked = |route: &str| {
+        let request = Request::get("/").key(keys::TEST).environment("sandbox");
+        gateway.send(&request.route(route))
+    };
+    asked("echo").assert_served();
+    for route in ["production-only", "missing"] {
+        asked(route).assert_refused(404, "route_not_found");
+    }
+    let known = Request::get("/").route("production-only");
+    gateway
+        .send(&known.environment("sandbox"))
+        .assert_refused(404, "environment_not_configured");
+}

@@ -127,6 +127,91 @@ fn what_is_not_a_request_exits_with_2() {
     }
 }
 
+#[test]
+fn health_is_answered_by_the_gateway() {
+    let (upstream, config) = config();
+    for host in ["gw.test", "evil.test"] {
+        let output = explain(&config, &[&format!("http://{host}/healthz")]);
+        assert_eq!(output.code, 0, "{}{}", output.stdout, output.stderr);
+        assert!(output.stdout.contains("health"), "{}", output.stdout);
+    }
+    upstream.assert_untouched();
+}
+
+#[test]
+fn the_limits_are_those_of_the_configuration() {
+    let (_upstream, config) = config();
+    let config = config
+        .limit("head_bytes", 2048)
+        .limit("max_inspected_body_bytes", 8);
+    let key = format!("x-knoxcall-key: {}", keys::CLIENT);
+    let long = format!("x-long: {}", "a".repeat(2048));
+    let output = explain(&config, &["-H", &long, "http://gw.test/"]);
+    assert_eq!(output.code, 1, "{}", output.stderr);
+    assert!(output.stdout.contains("431"), "{}", output.stdout);
+
+    let output = explain(
+        &config.edit_route(
+            "echo",
+            json!({"inject_body": {"a": 1}, "inject_headers": {}}),
+        ),
+        &[
+            "-H",
+            &key,
+            "-H",
+            "x-knoxcall-route: echo",
+            "--json",
+            "{\"abc\":1}",
+            "http://gw.test/",
+        ],
+    );
+    assert_eq!(output.code, 1, "{}{}", output.stdout, output.stderr);
+    assert!(output.stdout.contains("413"), "{}", output.stdout);
+}
+
+#[test]
+fn it_takes_what_curl_takes() {
+    let (_upstream, config) = config();
+    let config = config.edit_route(
+        "echo",
+        json!({"inject_body": {"account": "a1"}, "inject_headers": {}, "environments": {}}),
+    );
+    let key = format!("x-knoxcall-key: {}", keys::CLIENT);
+    let base = ["-sS", "-k", "-H", "x-knoxcall-route: echo", "-H", &key];
+    let url = "http://gw.test/";
+    let told = |words: &[&str]| explain(&config, &[&base, words, &[url]].concat());
+    for json in [
+        ["--json", "{\"a\":1}"].as_slice(),
+        &["-H", "content-type: application/json", "-d", "{\"a\":1}"],
+        &[
+            "-H",
+            "content-type: application/json",
+            "--data-binary",
+            "@body.json",
+        ],
+        &["-H", "content-type: application/json", "-d", "@body.json"],
+        &["--json", "@body.json"],
+    ] {
+        let output = told(json);
+        assert_eq!(
+            output.code, 0,
+            "{json:?}: {}{}",
+            output.stdout, output.stderr
+        );
+        assert!(output.stdout.contains("rewritten"), "{json:?}");
+    }
+    // As curl does, -d says that it is a form: nothing is merged into that.
+    for form in [["-d", "a=1"], ["--data", "{\"a\":1}"], ["-d", ""]] {
+        let output = told(&form);
+        assert_eq!(
+            output.code, 1,
+            "{form:?}: {}{}",
+            output.stdout, output.stderr
+        );
+        assert!(output.stdout.contains("body_not_json"), "{form:?}");
+    }
+}
+
 fn config() -> (Upstream, Config) {
     let upstream = Upstream::start();
     let config = Config::new(upstream.address())
@@ -149,6 +234,7 @@ fn config() -> (Upstream, Config) {
 fn explain(config: &Config, request: &[&str]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("config.yaml"), config.text()).unwrap();
+    std::fs::write(directory.path().join("body.json"), "{\n\"a\":1}\n").unwrap();
     Cli::new(
         ["explain", "--config", "config.yaml", "--"]
             .iter()

@@ -80,6 +80,17 @@ fn a_head_outside_the_grammar_is_refused() {
                 "no token as method",
                 format!("G(T / HTTP/1.1\r\nHost: gw.test\r\n{OPEN}\r\n"),
             ),
+            (
+                "a method in small letters",
+                format!("get / HTTP/1.1\r\nHost: gw.test\r\n{OPEN}\r\n"),
+            ),
+            (
+                "a long method",
+                format!(
+                    "{} / HTTP/1.1\r\nHost: gw.test\r\n{OPEN}\r\n",
+                    "A".repeat(21)
+                ),
+            ),
             ("not HTTP", "HELO gw.test\r\n\r\n".into()),
             (
                 "a TLS hello",

@@ -189,13 +189,17 @@ fn a_secret_without_value_fails_the_request() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+/// A filter could have taken the break out, so `config check` cannot tell.
 #[test]
 fn line_breaks_in_a_value_never_reach_the_wire() {
     let upstream = Upstream::start();
     for value in ["a\r\nX-Evil: 1", "a\nb", "a\rb"] {
         let gateway = Gateway::start(
-            &injecting(&upstream, json!({"x-a": "{{secret:broken}}"}))
-                .secret("broken", json!({"production": value})),
+            &injecting(
+                &upstream,
+                json!({"x-a": "{{secret:broken | append: request_id}}"}),
+            )
+            .secret("broken", json!({"production": value})),
         );
         let response = gateway.get("/");
         assert_eq!(response.status, 503, "{value:?}: {}", response.text());
@@ -250,4 +254,32 @@ fn injecting(upstream: &Upstream, headers: Value) -> Config {
         "echo",
         json!({"inject_headers": headers, "environments": {}}),
     )
+}
+
+#[test]
+fn a_template_that_liquid_cannot_stand_fails_its_own_requests_only() {
+    let upstream = Upstream::start();
+    let doubled = "{% assign a = a | append: a %}".repeat(30);
+    let gateway = Gateway::start(
+        &Config::new(upstream.address())
+            .variable("n", json!({"production": i64::MIN.to_string()}))
+            .route(json!({
+                "slug": "overflows", "target_base_url": upstream.url(),
+                "inject_headers": {"x-a":
+                    "{% if request_id contains '-' %}{{ var:n | divided_by: -1 }}{% endif %}"},
+            }))
+            .route(json!({
+                "slug": "grows", "target_base_url": upstream.url(),
+                "inject_headers": {"x-a":
+                    format!("{{% assign a = request_id %}}{doubled}{{{{ a | size }}}}")},
+            })),
+    );
+    for route in ["overflows", "grows"] {
+        let mut client = gateway.connect();
+        client.send(Request::get("/").route(route).bytes());
+        client.read().assert_refused(500, "internal_error");
+        client.send(Request::get("/").bytes());
+        client.read().assert_served();
+    }
+    assert_eq!(upstream.requests().len(), 2);
 }

@@ -45,6 +45,36 @@ fn what_is_not_overridden_keeps_its_very_bytes() {
 }
 
 #[test]
+fn a_body_that_another_reader_could_take_otherwise_is_refused() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&merging(&upstream, json!({"key": "{{secret:token}}"})));
+    for (kind, body) in [
+        ("application/json", "{\"\u{212a}ey\":1}"),
+        ("application/json", r#"{"\u212aey":1}"#),
+        ("application/json; charset=utf-16", "{}"),
+        ("application/json; charset=utf-7", "{}"),
+    ] {
+        gateway
+            .send(&Request::post("/", body).header("Content-Type", kind))
+            .assert_refused(422, "body_not_json");
+    }
+    upstream.assert_untouched();
+    let utf8 = Request::post("/", "{}").header("Content-Type", "application/json; charset=UTF-8");
+    gateway.send(&utf8).assert_served();
+}
+
+#[test]
+fn a_method_override_does_not_pass_by_an_injected_body() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&merging(&upstream, json!({"key": "{{secret:token}}"})));
+    gateway
+        .send(&Request::get("/").header("X-HTTP-Method-Override", "POST"))
+        .assert_served();
+    let seen = upstream.only_request();
+    assert_eq!(seen.header("x-http-method-override"), None);
+}
+
+#[test]
 fn an_empty_body_becomes_the_template() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&merging(&upstream, json!({"token": "{{secret:token}}"})));

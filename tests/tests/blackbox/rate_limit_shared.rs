@@ -1,8 +1,12 @@
 //! Limits and replay protection of instances that share a Redis: never more
 //! than the limit while it is there, a share when it is away.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
 use knoxcall_tests::config::SIGNING_SECRET;
-use knoxcall_tests::{Config, Gateway, Redis, Request, Upstream, eventually, keys, signing};
+use knoxcall_tests::{Config, Gateway, Redis, Request, Upstream, eventually, keys, pause, signing};
 use serde_json::json;
 
 #[test]
@@ -75,7 +79,7 @@ fn a_nonce_counts_once_over_two_instances() {
     let redis = Redis::start();
     let config = signed(&upstream, &redis);
     let instances = [Gateway::start(&config), Gateway::start(&config)];
-    let request = sign(signing::now());
+    let request = sign(signing::timestamp());
     instances[0].send(&request).assert_served();
     instances[1]
         .send(&request)
@@ -92,10 +96,58 @@ fn without_redis_signed_requests_fail_closed() {
     let mut redis = Redis::start();
     let gateway = Gateway::start(&signed(&upstream, &redis));
     redis.stop();
-    let refused = gateway.send(&sign(signing::now()));
+    let refused = gateway.send(&sign(signing::timestamp()));
     refused.assert_refused(503, "dependency_unavailable");
     assert!(refused.header("retry-after").is_some());
     upstream.assert_untouched();
+}
+
+#[test]
+fn redis_may_take_as_long_as_is_configured() {
+    let upstream = Upstream::start();
+    let redis = Redis::start();
+    let fallbacks = |timeout_ms: u64| {
+        let config = shared(&upstream, &redis, 100, 3600).set(
+            "/counters",
+            json!({"redis_url": slow(&redis, 200), "redis_timeout_ms": timeout_ms}),
+        );
+        let gateway = Gateway::start(&config);
+        gateway.get("/").assert_served();
+        gateway.metric("knoxcall_redis_fallbacks_total", &[])
+    };
+    assert_eq!(fallbacks(20_000), 0.0);
+    assert_eq!(fallbacks(20), 1.0);
+}
+
+/// The address of something that lets each answer of Redis wait.
+fn slow(redis: &Redis, pause_ms: u64) -> String {
+    let url = redis.url();
+    let target = url
+        .trim_start_matches("redis://")
+        .trim_end_matches("/0")
+        .to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = TcpStream::connect(&target).unwrap();
+            carry(client.try_clone().unwrap(), server.try_clone().unwrap(), 0);
+            carry(server, client, pause_ms);
+        }
+    });
+    format!("redis://{address}/0")
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, pause_ms: u64) {
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut bytes) {
+            pause(Duration::from_millis(pause_ms));
+            if to.write_all(&bytes[..count]).is_err() {
+                return;
+            }
+        }
+    });
 }
 
 fn shared(upstream: &Upstream, redis: &Redis, requests: u32, window: u32) -> Config {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use knoxcall_tests::{Config, Gateway, Request, Upstream, eventually};
+use knoxcall_tests::{Config, Gateway, Request, Upstream, eventually, pause};
 use serde_json::json;
 
 #[test]
@@ -213,5 +213,67 @@ fn a_request_keeps_the_configuration_it_began_with() {
     assert_eq!(
         (seen.header("x-version"), &seen.json()["v"]),
         (Some("1"), &json!(1))
+    );
+}
+
+#[test]
+fn a_signal_right_after_the_start_is_a_reload() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::spawn(&Config::new(upstream.address()));
+    eventually("the announcement", || {
+        gateway
+            .process()
+            .stderr()
+            .contains("\"serving\"")
+            .then_some(())
+    });
+    gateway.signal("HUP");
+    eventually("the reload", || {
+        assert!(gateway.process().exited().is_none(), "SIGHUP ended it");
+        gateway
+            .process()
+            .stderr()
+            .contains("configuration reloaded")
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_file_that_was_missing_is_noticed_when_it_appears() {
+    let upstream = Upstream::start();
+    let config = Config::new(upstream.address());
+    let mut gateway = Gateway::start(&config);
+    let file = gateway.directory().join("late-token");
+    gateway.rewrite(
+        &config
+            .edit_route(
+                "echo",
+                json!({"inject_headers": {"x-token": "{{secret:late}}"}, "environments": {}}),
+            )
+            .set(
+                "/secrets/2",
+                json!({"name": "late", "environments": {"production": {"from_file": file}}}),
+            ),
+    );
+    eventually("the refusal", || {
+        (gateway.reloads("refused") >= 1.0).then_some(())
+    });
+    // It is tried again each second, and told once.
+    pause(std::time::Duration::from_millis(2500));
+    assert_eq!(gateway.reloads("refused"), 1.0);
+    let log = gateway.process().stderr();
+    assert_eq!(log.matches("configuration refused").count(), 1, "{log}");
+    assert_eq!(gateway.metric("knoxcall_config_valid", &[]), 0.0);
+
+    std::fs::write(&file, "s3cr3t-late").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    eventually("the reload", || {
+        (gateway.reloads("applied") >= 1.0).then_some(())
+    });
+    assert_eq!(gateway.metric("knoxcall_config_valid", &[]), 1.0);
+    gateway.get("/").assert_served();
+    assert_eq!(
+        upstream.last_request().header("x-token"),
+        Some("s3cr3t-late")
     );
 }

@@ -157,7 +157,8 @@ fn config(upstream: &Upstream) -> Config {
         .edit_client("backend", json!({"assignments": [{}]}))
         .route(json!({"slug": "signed", "target_base_url": upstream.url(), "require_signature": true}))
         .route(json!({
-            "slug": "broken", "target_base_url": upstream.url(), "inject_headers": {"x-a": "{{secret:broken}}"},
+            "slug": "broken", "target_base_url": upstream.url(),
+            "inject_headers": {"x-a": "{{secret:broken | append: request_id}}"},
         }))
         .route(json!({
             "slug": "liquid", "target_base_url": upstream.url(),
@@ -170,7 +171,7 @@ fn config(upstream: &Upstream) -> Config {
 
 fn requests() -> Vec<Request> {
     let json = |body| Request::new("POST", "/").json(&body);
-    let now = signing::now();
+    let now = signing::timestamp();
     let sign = |secret: &str| {
         Request::post("/", "x")
             .route("signed")

@@ -131,3 +131,32 @@ fn sigquit_without_a_successor_stops_nothing() {
     assert!(gateway.process().exited().is_none());
     gateway.get("/").assert_served();
 }
+
+#[test]
+fn what_the_grace_cuts_off_is_recorded() {
+    let upstream = Upstream::scripted(|session| {
+        session.request()?;
+        session.hang()
+    });
+    let mut gateway =
+        Gateway::start(&Config::new(upstream.address()).limit("shutdown_grace_ms", 300));
+    let mut waiting = gateway.connect();
+    waiting.send(Request::get("/waiting").bytes());
+    upstream.wait_for_requests(1);
+    let mut sending = gateway.connect();
+    sending.send(Request::post("/sending", "a body").head_bytes());
+    eventually("both to be under way", || {
+        (gateway.metric("knoxcall_requests_active", &[]) == 2.0).then_some(())
+    });
+
+    gateway.signal("TERM");
+    let status = gateway.process().wait();
+    assert!(status.success(), "{status}");
+    let records = gateway.records();
+    let mut paths: Vec<_> = records
+        .iter()
+        .filter_map(|record| record.text("path"))
+        .collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["/sending", "/waiting"]);
+}
