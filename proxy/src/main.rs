@@ -21,6 +21,7 @@ mod server;
 mod snapshot;
 mod source;
 mod upstream;
+mod watch;
 
 use std::process::ExitCode;
 

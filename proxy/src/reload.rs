@@ -1,15 +1,12 @@
 //! A changed configuration, taken over without dropping a request: whole, or
-//! not at all. Watches the files (their text, not their times, so that a
-//! secret mounted by Kubernetes through symbolic links is seen) and SIGHUP.
-//! What was refused is tried again at each look: it may have named a file that
-//! is not among those of the configuration in use.
+//! not at all. Watches its files and SIGHUP. What was refused is tried again:
+//! it may have named a file that is not among those of the configuration in
+//! use.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use knoxcall_bundle::Loaded;
@@ -22,8 +19,11 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
+use crate::watch::Watch;
 
 const POLL: Duration = Duration::from_secs(1);
+/// Of the time between two tries, a try takes no more than one in so many.
+const REST: u32 = 10;
 
 pub struct Reload {
     gateway: Arc<Gateway>,
@@ -33,12 +33,17 @@ pub struct Reload {
     hangup: AsyncMutex<Signal>,
 }
 
-/// The files of the configuration in use, and what they held.
+/// The files of the configuration in use.
 struct Watched {
-    files: Vec<PathBuf>,
-    fingerprint: u64,
-    /// Why the files on disk are not the ones in use.
-    refused: Option<String>,
+    watch: Watch,
+    refused: Option<Refused>,
+}
+
+/// Why the files on disk are not the ones in use.
+struct Refused {
+    report: String,
+    /// A large file takes seconds to read: it is not read all the time.
+    again_at: Instant,
 }
 
 /// What makes a load: a refusal that is met again is told only where somebody
@@ -54,8 +59,7 @@ enum Reason {
 impl Reload {
     pub fn new(gateway: Arc<Gateway>, source: Source, files: Vec<PathBuf>, hangup: Signal) -> Self {
         let watched = Watched {
-            fingerprint: fingerprint(&files),
-            files,
+            watch: Watch::new(files),
             refused: None,
         };
         Self {
@@ -66,30 +70,29 @@ impl Reload {
         }
     }
 
-    /// Reads the files again; loads them where one has changed, or where they
-    /// were refused.
+    /// Loads the files where one has changed, or where they were refused.
     fn poll(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = fingerprint(&watched.files);
-        let reason = match now == watched.fingerprint {
-            false => Reason::Changed,
-            true if watched.refused.is_some() => Reason::Again,
-            true => return,
+        let may_try = |refused: &Refused| Instant::now() >= refused.again_at;
+        let reason = match watched.watch.has_changed() {
+            true => Reason::Changed,
+            false if watched.refused.as_ref().is_some_and(may_try) => Reason::Again,
+            false => return,
         };
-        watched.fingerprint = now;
         self.reload(&mut watched, reason);
     }
 
     fn forced(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.fingerprint = fingerprint(&watched.files);
+        watched.watch.has_changed();
         self.reload(&mut watched, Reason::Asked);
     }
 
     fn reload(&self, watched: &mut Watched, reason: Reason) {
+        let began = Instant::now();
         match caught(|| self.load()) {
             Ok((snapshot, files)) => self.take_over(watched, snapshot, files),
-            Err(report) => self.refuse(watched, report, reason),
+            Err(report) => self.refuse(watched, report, reason, began.elapsed()),
         }
     }
 
@@ -97,11 +100,10 @@ impl Reload {
         let routes = snapshot.routes;
         self.gateway.snapshot.store(Arc::new(snapshot));
         self.gateway.upstreams.book.sweep();
-        // Of the same files the one from before the load holds: what was
+        // Of the same files the watch from before the load stays: what was
         // written meanwhile is then seen as a change.
-        if files != watched.files {
-            watched.fingerprint = fingerprint(&files);
-            watched.files = files;
+        if files != watched.watch.files() {
+            watched.watch = Watch::new(files);
         }
         watched.refused = None;
         self.gateway.metrics.reloads_applied.inc();
@@ -109,14 +111,19 @@ impl Reload {
         tracing::info!(routes, "configuration reloaded");
     }
 
-    fn refuse(&self, watched: &mut Watched, report: String, reason: Reason) {
+    fn refuse(&self, watched: &mut Watched, report: String, reason: Reason, took: Duration) {
         self.gateway.metrics.config_valid.set(0);
-        if reason == Reason::Again && watched.refused.as_ref() == Some(&report) {
+        let again_at = Instant::now() + took * REST;
+        let before = watched.refused.replace(Refused {
+            report: report.clone(),
+            again_at,
+        });
+        let is_known = before.is_some_and(|before| before.report == report);
+        if reason == Reason::Again && is_known {
             return;
         }
         self.gateway.metrics.reloads_refused.inc();
         tracing::error!("configuration refused, the old one stays:\n{report}");
-        watched.refused = Some(report);
     }
 
     fn load(&self) -> Result<(Snapshot, Vec<PathBuf>), String> {
@@ -190,32 +197,9 @@ fn same_sink(old: &Settings, new: &Settings) -> bool {
         && old.flush_interval == new.flush_interval
 }
 
-/// Of names and texts; a file that cannot be read has a text of its own.
-fn fingerprint(files: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        file.hash(&mut hasher);
-        std::fs::read(file).ok().hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_changed_text_changes_the_fingerprint() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = vec![folder.path().join("a")];
-        let absent = fingerprint(&files);
-        std::fs::write(&files[0], "one").unwrap();
-        let one = fingerprint(&files);
-        std::fs::write(&files[0], "two").unwrap();
-        let two = fingerprint(&files);
-        assert!(absent != one && one != two);
-        assert_eq!(two, fingerprint(&files));
-    }
 
     #[test]
     fn a_panic_while_loading_is_a_refusal() {
