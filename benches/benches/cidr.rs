@@ -4,16 +4,8 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use ipnet::{IpNet, Ipv4Net};
+use knoxcall_benches::blocks;
 use knoxcall_filters::cidr::{CidrMap, CidrSet};
-
-/// Every other /24 from 11.0.0.0 on, so that none merges with the next.
-fn blocks(count: u32) -> impl Iterator<Item = IpNet> {
-    (0..count).map(|number| {
-        let bits = (11 << 24) + (number << 9);
-        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(bits), 24))
-    })
-}
 
 /// Spread over the blocks and the gaps between them.
 fn address(turn: &mut u32, count: u32) -> IpAddr {

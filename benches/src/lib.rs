@@ -8,6 +8,7 @@
 )]
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,13 +16,16 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
+use ipnet::{IpNet, Ipv4Net};
 use knoxcall_bundle::template::Template;
 use knoxcall_bundle::{RouteEnvironment, SignatureVersion};
 use knoxcall_counters::{Bucket, Clock, Config, Counters, Limit, Taken};
 use knoxcall_filters::plan::{Proto, RequestFacts};
 use knoxcall_filters::sample::{self, Request};
 use knoxcall_filters::signature::{Message, Scope};
-use knoxcall_filters::{Admitted, EdgeRules, RouteTable, rate_limit};
+use knoxcall_filters::{
+    Admitted, EdgeRules, Refusal, RouteTable, Site, Trail, admit, locate, rate_limit,
+};
 use smallvec::SmallVec;
 
 /// How many of a table's routes are asked for in turn: enough to leave the
@@ -82,6 +86,43 @@ pub fn requests(routes: usize, make: impl Fn(Request) -> Request) -> Vec<Request
     let step = routes / count;
     let order = (0..count).map(|turn| (turn * 1_789) % count);
     order.map(|drawn| make(request(drawn * step))).collect()
+}
+
+/// A request whose tenant and client address are known: what is left is the
+/// second step of the decision, from route to allowlist. The benchmarks of
+/// single filters measure it, with one filter on and nothing else.
+pub struct Arrived<'t> {
+    site: Site<'t>,
+    request: &'t Request,
+}
+
+impl<'t> Arrived<'t> {
+    pub fn at(table: &'t RouteTable, request: &'t Request, peer: IpAddr) -> Self {
+        let site = locate(table, &request.head(), peer, sample::NOW);
+        Self {
+            site: site.expect("the host is one of the table's"),
+            request,
+        }
+    }
+
+    /// Why it is refused, if it is.
+    pub fn admit(&self) -> Option<Refusal> {
+        let head = self.request.head();
+        admit(&self.site, &head, sample::NOW, &mut Trail::default()).err()
+    }
+}
+
+/// Every other /24 from 11.0.0.0 on, so that none merges with the next.
+pub fn blocks(count: u32) -> impl Iterator<Item = IpNet> {
+    (0..count).map(|number| {
+        let bits = (11 << 24) + (number << 9);
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(bits), 24))
+    })
+}
+
+/// Inside of the last of so many [`blocks`].
+pub fn last_inside(count: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits((11 << 24) + ((count - 1) << 9) + 7))
 }
 
 /// With the headers that sign it and `body`, for a route of the whole chain.

@@ -12,8 +12,9 @@ use crate::lease::{Lease, Stand};
 use crate::limit::{Limit, Quota, Rate};
 use crate::time::Now;
 
-/// One limit, ready to be taken from.
-#[derive(Debug)]
+/// One limit, ready to be taken from. A clone is the same bucket: whoever has
+/// many keeps them by value, one step nearer to what is counted.
+#[derive(Clone, Debug)]
 pub struct Bucket {
     limit: Limit,
     rate: Rate,

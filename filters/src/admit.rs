@@ -41,7 +41,7 @@ pub struct Site<'t> {
 pub struct Admitted<'t, 'h> {
     pub tenant: &'t TenantTable,
     pub route: &'t Arc<RouteEntry>,
-    pub service: &'t Arc<Service>,
+    pub service: &'t Service,
     pub rules: &'t Arc<MethodRules>,
     pub caller: Caller<'t>,
     pub address: ClientAddress,
@@ -57,7 +57,7 @@ pub struct Trail<'t> {
     pub tenant: Option<&'t TenantTable>,
     pub address: Option<ClientAddress>,
     pub route: Option<&'t Arc<RouteEntry>>,
-    pub service: Option<&'t Arc<Service>>,
+    pub service: Option<&'t Service>,
     /// Set as soon as the key is recognised, even where it has expired.
     pub key: Option<&'t Arc<KeyEntry>>,
     pub client: Option<&'t Arc<ClientEntry>>,

@@ -19,7 +19,7 @@ use crate::table::{RouteEntry, Service, TenantTable};
 pub(crate) struct Chosen<'t, 'n> {
     /// As named, or as the route has it; `None` where neither says one.
     pub name: Option<&'n str>,
-    pub service: Option<&'t Arc<Service>>,
+    pub service: Option<&'t Service>,
     /// Test keys are valid here. Told by the name alone, so that a test key
     /// cannot find out which routes exist outside of the sandbox.
     pub sandbox: bool,
@@ -57,7 +57,7 @@ pub(crate) fn found<'t>(
     route: Option<&'t Arc<RouteEntry>>,
     chosen: &Chosen<'t, '_>,
     caller: &Caller<'_>,
-) -> Result<(&'t Arc<RouteEntry>, &'t Arc<Service>), Refusal> {
+) -> Result<(&'t Arc<RouteEntry>, &'t Service), Refusal> {
     let is_test = caller.key().is_some_and(|key| key.kind == KeyKind::Test);
     let is_shown = |route: &RouteEntry| !is_test || route.services.iter().any(|s| s.sandbox);
     let route = route
@@ -79,7 +79,7 @@ fn unnamed<'t>(site: &Site<'_>, route: &'t RouteEntry) -> Option<&'t Environment
     Some(&first.environment)
 }
 
-fn service<'t>(route: &'t RouteEntry, name: &str) -> Option<&'t Arc<Service>> {
+fn service<'t>(route: &'t RouteEntry, name: &str) -> Option<&'t Service> {
     route
         .services
         .iter()

@@ -15,6 +15,7 @@ use knoxcall_bundle::ids::{
 use knoxcall_bundle::{
     KeyDigest, KeyKind, RateLimit, SecretValue, Signature, Target, UnixSeconds, Upstream,
 };
+use smallvec::SmallVec;
 
 use crate::cidr::{CidrMap, CidrSet};
 use crate::inject::Injector;
@@ -73,8 +74,9 @@ pub struct RouteEntry {
     /// A disabled route is not found, by callers who are known to it.
     pub enabled: bool,
     pub base_environment: EnvironmentName,
-    /// Few: searched in order.
-    pub(crate) services: Box<[Arc<Service>]>,
+    /// Few: searched in order. Most often one, and then close at hand: of many
+    /// routes none is in the processor's caches.
+    pub(crate) services: SmallVec<[Service; 1]>,
 }
 
 /// A route in one environment: all that serving a request needs.

@@ -71,12 +71,16 @@ pub fn kept<'h>(
 }
 
 /// A WebSocket handshake (RFC 6455, section 4.1), the one upgrade that passes.
+/// It has no body.
 pub fn is_websocket(head: &Head<'_>) -> bool {
     let asks = |name, token| {
         let mut all = tokens(head.headers, name);
         all.any(|own| own.eq_ignore_ascii_case(token))
     };
+    let has_body = head.headers.contains_key(TRANSFER_ENCODING)
+        || (head.headers.get(CONTENT_LENGTH)).is_some_and(|length| length != "0");
     head.headers.contains_key(UPGRADE)
+        && !has_body
         && head.version == Version::HTTP_11
         && *head.method == Method::GET
         && asks(&CONNECTION, b"upgrade")

@@ -33,7 +33,7 @@ pub struct Snapshot {
 /// A limit of this snapshot, and the state that outlives it.
 pub struct LiveLimit {
     pub scope: LimitScope,
-    bucket: Arc<Bucket>,
+    bucket: Bucket,
 }
 
 #[derive(Debug, Error)]
@@ -66,7 +66,7 @@ impl Snapshot {
             .iter()
             .map(|spec| LiveLimit {
                 scope: spec.scope,
-                bucket: counters.bucket(&spec.name, counted(spec.rate)),
+                bucket: Bucket::clone(&counters.bucket(&spec.name, counted(spec.rate))),
             })
             .collect();
         Ok(Self {

@@ -84,6 +84,17 @@ impl RawClient {
         (head, rest)
     }
 
+    /// The answer's head and so much of its body, whatever is still to come.
+    pub fn read_begun(&mut self, count: usize) -> (Head, Vec<u8>) {
+        let head = self.wire.read_head().expect("an answer");
+        let head = head.expect("an answer before the close");
+        (head, self.read_exact(count))
+    }
+
+    pub fn read_exact(&mut self, count: usize) -> Vec<u8> {
+        self.wire.read_exact(count).expect("so many bytes")
+    }
+
     pub fn read_to_end(&mut self) -> Vec<u8> {
         self.wire.read_to_end().expect("the peer closes")
     }

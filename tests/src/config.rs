@@ -127,6 +127,11 @@ impl Config {
                 .push((variable.clone(), value.as_str().unwrap().to_owned()));
             sources[environment] = json!({"from_env": variable});
         }
+        self.secret_from(name, sources)
+    }
+
+    /// A secret with sources as the configuration writes them.
+    pub fn secret_from(self, name: &str, sources: Value) -> Self {
         self.push("secrets", json!({"name": name, "environments": sources}))
     }
 

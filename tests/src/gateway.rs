@@ -271,8 +271,13 @@ impl Cli {
         self
     }
 
+    /// For a command that does not end by itself.
+    pub fn spawn(self) -> Process {
+        Process::spawn(self.command)
+    }
+
     pub fn run(self) -> Output {
-        let mut process = Process::spawn(self.command);
+        let mut process = self.spawn();
         let status = process.wait();
         Output {
             code: status
@@ -297,7 +302,7 @@ fn command() -> Command {
 }
 
 /// Beside the tests in the target folder, unless `KNOXCALL_BIN` names another.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("KNOXCALL_BIN") {
         return path.into();
     }

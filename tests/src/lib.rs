@@ -32,7 +32,7 @@ mod wire;
 pub use certificates::Authority;
 pub use client::{RawClient, Response};
 pub use config::{Config, keys};
-pub use gateway::{Cli, Gateway, Output};
+pub use gateway::{Cli, Gateway, Output, binary};
 pub use nginx::Nginx;
 pub use ports::free_port;
 pub use process::Process;

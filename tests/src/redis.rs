@@ -12,14 +12,25 @@ use crate::wire::Wire;
 
 pub struct Redis {
     port: u16,
+    password: Option<String>,
     directory: TempDir,
     process: Option<Process>,
 }
 
 impl Redis {
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Serves only who knows the password.
+    pub fn start_with_password(password: &str) -> Self {
+        Self::start_with(Some(password.to_owned()))
+    }
+
+    fn start_with(password: Option<String>) -> Self {
         let mut redis = Self {
             port: free_port(),
+            password,
             directory: TempDir::new().unwrap(),
             process: None,
         };
@@ -28,7 +39,11 @@ impl Redis {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        let user = match &self.password {
+            Some(password) => format!(":{password}@"),
+            None => String::new(),
+        };
+        format!("redis://{user}127.0.0.1:{}/0", self.port)
     }
 
     /// As if the machine had gone: no farewell.
@@ -43,6 +58,9 @@ impl Redis {
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
             .current_dir(self.directory.path());
+        if let Some(password) = &self.password {
+            command.args(["--requirepass", password]);
+        }
         self.process = Some(Process::spawn(command));
         eventually("Redis to answer", || self.ping());
     }
@@ -51,6 +69,10 @@ impl Redis {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         let mut wire = Wire::new(stream, crate::DEADLINE);
         wire.send(b"PING\r\n").ok()?;
-        (wire.read_exact(5).ok()? == b"+PONG").then_some(())
+        let awaited = match self.password {
+            Some(_) => b"-NOAU",
+            None => b"+PONG",
+        };
+        (wire.read_exact(5).ok()? == awaited).then_some(())
     }
 }

@@ -122,7 +122,7 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
         let services = route
             .environments
             .iter()
-            .map(|here| Arc::new(self.service(route, here)));
+            .map(|here| self.service(route, here));
         Arc::new(RouteEntry {
             services: services.collect(),
             id: route.id,

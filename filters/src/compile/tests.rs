@@ -22,7 +22,7 @@ fn two_routes(change: impl Fn(&mut knoxcall_bundle::Route)) -> RouteTable {
     sample::table(tenant)
 }
 
-fn service(table: &RouteTable, number: usize) -> &Arc<Service> {
+fn service(table: &RouteTable, number: usize) -> &Service {
     &table.tenants[0].routes_by_id[&sample::route_id(number)].services[0]
 }
 

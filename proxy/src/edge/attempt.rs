@@ -47,7 +47,7 @@ impl Attempt<'_> {
         deadline: &mut Deadline,
     ) -> Result<(), Broke> {
         let peer = peer(self.gateway, context).await?;
-        let (mut upstream, is_reused) = self.connect(&peer, context).await?;
+        let (mut upstream, is_reused) = self.connect(peer.as_ref(), context).await?;
         note_connection(context, &peer, is_reused, Some(upstream.digest()));
         judge_connection(&peer, Some(upstream.digest()))?;
 
@@ -101,7 +101,7 @@ impl Attempt<'_> {
 }
 
 /// Where this try goes.
-pub async fn peer(gateway: &Gateway, context: &mut Context) -> Result<Box<HttpPeer>, Refusal> {
+pub async fn peer(gateway: &Gateway, context: &mut Context) -> Result<Arc<HttpPeer>, Refusal> {
     let snapshot = context.snapshot.clone();
     let prepared = context
         .target

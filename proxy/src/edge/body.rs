@@ -34,10 +34,12 @@ pub async fn read_whole(
         return Err(BodyError::Refused(Refusal::BodyTooLarge));
     }
     if expects_continue(session.req_header()) {
-        session
-            .write_continue_response()
-            .await
-            .map_err(BodyError::Client)?;
+        // Pingora would take the body that is to come for one left unread, and
+        // close the connection behind the answer.
+        session.set_close_on_response_before_downstream_finish(false);
+        let written = session.write_continue_response().await;
+        session.set_close_on_response_before_downstream_finish(true);
+        written.map_err(BodyError::Client)?;
     }
     session.set_read_timeout(Some(limits.timeout));
     let Some(first) = read_some(session).await? else {

@@ -26,6 +26,7 @@ pub struct ClientStream {
     /// What came behind the present request.
     ahead: BytesMut,
     left: Left,
+    has_unsent: bool,
 }
 
 /// What the present request may still read.
@@ -43,6 +44,7 @@ impl ClientStream {
             inner,
             ahead: BytesMut::new(),
             left: Left::Everything,
+            has_unsent: false,
         }
     }
 
@@ -107,15 +109,60 @@ impl ClientStream {
         let most = usize::try_from(left).unwrap_or(usize::MAX);
         let before = buf.filled().len();
         if most >= buf.remaining() {
-            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+            ready!(self.poll_next(cx, buf))?;
         } else {
             let mut own = ReadBuf::new(buf.initialize_unfilled_to(most));
-            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut own))?;
+            ready!(self.poll_next(cx, &mut own))?;
             let read = own.filled().len();
             buf.advance(read);
         }
         self.left = Left::Bytes(left - (buf.filled().len() - before) as u64);
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_chunked(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(self.poll_next(cx, buf))?;
+        let Left::Chunked(chunks) = &mut self.left else {
+            return Poll::Ready(Ok(()));
+        };
+        let read = buf.filled().get(before..).unwrap_or_default();
+        let own = chunks.follow(read).map_err(malchunked)?;
+        let behind = read.get(own..).unwrap_or_default();
+        if !behind.is_empty() {
+            // These came before what is still unread.
+            let mut ahead = BytesMut::from(behind);
+            ahead.extend_from_slice(&self.ahead);
+            self.ahead = ahead;
+        }
+        buf.set_filled(before + own);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The bytes in the order in which they came.
+    fn poll_next(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let here = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(here));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whoever waits for the client lets it have what there is for it: Pingora
+    /// would hold a slow answer back until it is complete.
+    fn send_unsent(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.has_unsent
+            && let Poll::Ready(sent) = Pin::new(&mut self.inner).poll_flush(cx)
+        {
+            self.has_unsent = false;
+            return sent;
+        }
+        Ok(())
     }
 }
 
@@ -131,31 +178,16 @@ impl AsyncRead for ClientStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        match &mut this.left {
+        this.send_unsent(cx)?;
+        match &this.left {
             Left::Bytes(0) => this.poll_ahead(cx),
             Left::Bytes(left) => {
                 let left = *left;
                 this.poll_length(cx, buf, left)
             }
             Left::Chunked(chunks) if chunks.is_over() => this.poll_ahead(cx),
-            Left::Chunked(chunks) => {
-                let before = buf.filled().len();
-                ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-                let read = buf.filled().get(before..).unwrap_or_default();
-                let own = chunks.follow(read).map_err(malchunked)?;
-                this.ahead
-                    .extend_from_slice(read.get(own..).unwrap_or_default());
-                buf.set_filled(before + own);
-                Poll::Ready(Ok(()))
-            }
-            Left::Everything => {
-                if !this.ahead.is_empty() {
-                    let here = this.ahead.len().min(buf.remaining());
-                    buf.put_slice(&this.ahead.split_to(here));
-                    return Poll::Ready(Ok(()));
-                }
-                Pin::new(&mut this.inner).poll_read(cx, buf)
-            }
+            Left::Chunked(_) => this.poll_chunked(cx, buf),
+            Left::Everything => this.poll_next(cx, buf),
         }
     }
 }
@@ -166,11 +198,14 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.has_unsent = true;
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.has_unsent = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -231,6 +266,45 @@ mod tests {
         assert_eq!(bytes, &b"headhello"[..]);
         stream.end();
         assert_eq!(read(&mut stream).await, b"GET /next");
+    }
+
+    /// A head is read in smaller pieces than a client may be ahead.
+    #[tokio::test]
+    async fn what_was_kept_is_read_before_what_comes() {
+        for (body, length) in [
+            ("0123456789".to_owned(), BodyLength::Exactly(10)),
+            (
+                "a\r\n0123456789\r\n0\r\n\r\n".to_owned(),
+                BodyLength::Chunked,
+            ),
+        ] {
+            let (mut client, mut stream) = connection();
+            stream.ahead = BytesMut::from(&body.as_bytes()[3..]);
+            client.write_all(b"GET /next").await.unwrap();
+            let mut bytes = BytesMut::from(format!("head{}", &body[..3]).as_bytes());
+            stream.begin(&mut bytes, 4, length).unwrap();
+            let mut own = bytes.split_off(4).to_vec();
+            while own.len() < body.len() {
+                own.extend(read(&mut stream).await);
+            }
+            assert_eq!(String::from_utf8(own).unwrap(), body);
+            stream.end();
+            assert_eq!(read(&mut stream).await, b"GET /next");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_parts_is_sent_while_the_client_is_awaited() {
+        let (mut client, mut stream) = connection();
+        let mut bytes = BytesMut::from(&b"head"[..]);
+        stream.begin(&mut bytes, 4, BodyLength::Exactly(0)).unwrap();
+        stream.write_all(b"part").await.unwrap();
+        assert!(stream.has_unsent);
+        let waits = futures::FutureExt::now_or_never(stream.read(&mut [0; 1]));
+        assert!(waits.is_none() && !stream.has_unsent);
+        let mut part = [0; 4];
+        client.read_exact(&mut part).await.unwrap();
+        assert_eq!(&part, b"part");
     }
 
     #[tokio::test]

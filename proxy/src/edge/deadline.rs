@@ -13,7 +13,8 @@ use pingora_timeout::fast_timeout::fast_sleep;
 pub struct Deadline {
     at: Instant,
     fires_at: Instant,
-    timer: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// `None` once it has fired.
+    timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Deadline {
@@ -22,32 +23,32 @@ impl Deadline {
         Self {
             at,
             fires_at: at,
-            timer: Box::pin(fast_sleep(wait)),
+            timer: Some(Box::pin(fast_sleep(wait))),
         }
     }
 
     pub fn set(&mut self, wait: Duration) {
         self.at = Instant::now() + wait;
-        if self.at < self.fires_at {
+        if self.timer.is_none() || self.at < self.fires_at {
             self.rearm(wait);
         }
     }
 
     /// Ends when the deadline has passed. Cancel-safe.
     pub async fn passed(&mut self) {
-        loop {
-            self.timer.as_mut().await;
+        while let Some(timer) = &mut self.timer {
+            timer.as_mut().await;
+            self.timer = None;
             let left = self.at.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
+            if !left.is_zero() {
+                self.rearm(left);
             }
-            self.rearm(left);
         }
     }
 
     fn rearm(&mut self, wait: Duration) {
         self.fires_at = Instant::now() + wait;
-        self.timer = Box::pin(fast_sleep(wait));
+        self.timer = Some(Box::pin(fast_sleep(wait)));
     }
 }
 
@@ -71,6 +72,17 @@ mod tests {
         deadline.set(5 * TICK);
         deadline.passed().await;
         assert!(start.elapsed() >= 5 * TICK);
+    }
+
+    #[tokio::test]
+    async fn may_be_set_again_when_it_has_passed() {
+        let mut deadline = Deadline::after(TICK);
+        deadline.passed().await;
+        deadline.passed().await;
+        let start = Instant::now();
+        deadline.set(2 * TICK);
+        deadline.passed().await;
+        assert!(start.elapsed() >= 2 * TICK);
     }
 
     #[tokio::test]

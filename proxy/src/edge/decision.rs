@@ -256,7 +256,7 @@ async fn claim_once(
 struct Standing<'t> {
     tenant: &'t TenantTable,
     route: &'t Arc<RouteEntry>,
-    service: &'t Arc<Service>,
+    service: &'t Service,
     rules: &'t Arc<MethodRules>,
     caller: Caller<'t>,
     address: ClientAddress,

@@ -18,6 +18,7 @@ use pingora::connectors::TransportConnector;
 use pingora::protocols::http::ServerSession;
 
 use super::answer::Answer;
+use super::answer_head::is_final;
 use super::attempt::{Attempt, Broke};
 use super::client_stream::ClientStream;
 use super::context::Context;
@@ -192,7 +193,10 @@ pub fn note_refusal(context: &mut Context, refusal: &Refusal) {
 }
 
 pub fn note_end(session: &ServerSession, context: &mut Context, is_answered: bool) {
-    context.outcome.status = session.response_written().map(|head| head.status.as_u16());
+    let written = session.response_written().map(|head| head.status);
+    context.outcome.status = written
+        .filter(|status| is_final(*status))
+        .map(|status| status.as_u16());
     let (received, sent) = (session.body_bytes_read(), session.body_bytes_sent());
     let by_upstream = is_answered && context.outcome.upstream_status.is_some();
     context.note(|record| {

@@ -82,7 +82,8 @@ pub fn may_send_again(error: &Error, method: &Method, body_at_hand: bool, attemp
         error.etype(),
         ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
     );
-    broke && body_at_hand && method.is_idempotent() && attempts < MOST_TRIES
+    let is_upstreams = *error.esource() == ErrorSource::Upstream;
+    broke && is_upstreams && body_at_hand && method.is_idempotent() && attempts < MOST_TRIES
 }
 
 #[cfg(test)]
@@ -95,6 +96,14 @@ mod tests {
         assert!(may_send_again(&error, &Method::PUT, true, 1));
         assert!(!may_send_again(&error, &Method::POST, true, 1));
         assert!(!may_send_again(&error, &Method::PATCH, true, 1));
+    }
+
+    #[test]
+    fn a_client_that_hangs_up_is_no_reason_to_ask_again() {
+        for kind in [ErrorType::ConnectionClosed, ErrorType::ReadError] {
+            let error = Error::new_down(kind);
+            assert!(!may_send_again(&error, &Method::GET, true, 1));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! request and answer. [`upgrade`] is for connections that become WebSockets.
 
 pub mod answer;
+mod answer_head;
 mod attempt;
 pub mod body;
 mod client_stream;

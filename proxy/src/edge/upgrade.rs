@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use knoxcall_filters::Refusal;
@@ -16,6 +17,7 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::answer::Answer;
+use super::answer_head::mark;
 use super::attempt::{judge_connection, note_connection, peer};
 use super::context::Context;
 use super::decision::{Stop, decide, head_of};
@@ -23,8 +25,11 @@ use super::exchange::{note_end, note_refusal};
 use super::failure::{Failure, classify, may_connect_again, may_send_again};
 use super::findings;
 use super::header_edit::edit_response;
-use super::relay::{answer_has_begun, mark};
+use super::relay::answer_has_begun;
 use crate::gateway::Gateway;
+
+/// Of a WebSocket's upstream; its client may be silent for as long as it likes.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3600);
 
 /// The error type of a refusal on its way to `fail_to_proxy`, which answers.
 const REFUSED: ErrorType = ErrorType::new("Refused");
@@ -109,7 +114,12 @@ impl ProxyHttp for Upgrades {
             self.gateway.metrics.upstream_retries.inc();
         }
         match peer(&self.gateway, context).await {
-            Ok(peer) => Ok(peer),
+            Ok(peer) => {
+                let mut peer = Box::new(HttpPeer::clone(&peer));
+                // Pingora has one time-out for the handshake and for all after.
+                peer.options.read_timeout = Some(LONGEST_SILENCE);
+                Ok(peer)
+            }
             Err(refusal) => self.fail(context, refusal),
         }
     }

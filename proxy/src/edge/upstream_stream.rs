@@ -1,6 +1,9 @@
 //! A connection to an upstream that sends what is written when an answer is
 //! awaited, not before. Pingora flushes behind a request's head and again
 //! behind its body: two packets, and the upstream woken twice, where one does.
+//!
+//! While the upstream takes nothing, its answer is read ahead: it may wait for
+//! us to read before it goes on itself.
 
 use std::io;
 use std::pin::Pin;
@@ -14,6 +17,8 @@ use super::wrapped::wraps_stream;
 
 /// A head and a small body. What is larger gains nothing by waiting.
 const MOST_HELD: usize = 4 * 1024;
+/// Of an answer that comes while the request is still being written.
+const MOST_EARLY: usize = 256 * 1024;
 
 #[derive(Debug)]
 pub struct UpstreamStream {
@@ -21,6 +26,8 @@ pub struct UpstreamStream {
     held: BytesMut,
     /// The inner connection may hold some of it too.
     is_flushed: bool,
+    early: BytesMut,
+    has_ended: bool,
 }
 
 impl UpstreamStream {
@@ -33,6 +40,8 @@ impl UpstreamStream {
             inner: stream,
             held: BytesMut::new(),
             is_flushed: true,
+            early: BytesMut::new(),
+            has_ended: false,
         })
     }
 
@@ -45,6 +54,33 @@ impl UpstreamStream {
             self.held.advance(sent);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What the upstream says while it does not listen.
+    fn read_early(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let mut space = [0; 4096];
+        while self.early.len() < MOST_EARLY && !self.has_ended {
+            let mut read = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut read) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(result) => result?,
+            }
+            self.has_ended = read.filled().is_empty();
+            self.early.extend_from_slice(read.filled());
+        }
+        Ok(())
+    }
+
+    fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let here = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early.split_to(here));
+            return Poll::Ready(Ok(()));
+        }
+        if self.has_ended {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -65,8 +101,18 @@ impl AsyncRead for UpstreamStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        // An upstream that takes no more, or has closed its ear, may have
+        // answered all the same.
+        let sent = self.poll_send(cx);
+        let before = buf.filled().len();
+        let read = self.poll_inner(cx, buf);
+        match (sent, read) {
+            (Poll::Ready(Err(error)), Poll::Pending) => Poll::Ready(Err(error)),
+            (Poll::Ready(Err(error)), Poll::Ready(Ok(()))) if buf.filled().len() == before => {
+                Poll::Ready(Err(error))
+            }
+            (_, read) => read,
+        }
     }
 }
 
@@ -81,8 +127,14 @@ impl AsyncWrite for UpstreamStream {
             self.held.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
-        ready!(self.poll_send_held(cx))?;
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let written = match self.poll_send_held(cx)? {
+            Poll::Ready(()) => Pin::new(&mut self.inner).poll_write(cx, bytes),
+            Poll::Pending => Poll::Pending,
+        };
+        if written.is_pending() {
+            self.read_early(cx)?;
+        }
+        written
     }
 
     /// Sent by the next read: every request is followed by one.
@@ -128,6 +180,29 @@ mod tests {
             let (_, read) = tokio::join!(answer, stream.read_exact(&mut answered));
             assert_eq!((read.unwrap(), &answered), (2, b"ok"));
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_a_request_that_is_not_taken_is_read() {
+        let (ours, mut theirs) = tokio::io::duplex(1000);
+        let mut stream = UpstreamStream::wrap(Box::new(ours));
+        let answer = vec![b'a'; 50_000];
+        let write = async {
+            for _ in 0..10 {
+                stream.write_all(&[b'r'; 1000]).await.unwrap();
+            }
+            let mut read = Vec::new();
+            stream.read_to_end(&mut read).await.unwrap();
+            read
+        };
+        let upstream = async {
+            // All of the answer first: whoever does not read it waits for ever.
+            theirs.write_all(&answer).await.unwrap();
+            theirs.read_exact(&mut [0; 10_000]).await.unwrap();
+            drop(theirs);
+        };
+        let (read, ()) = tokio::join!(write, upstream);
+        assert_eq!(read, answer);
     }
 
     #[tokio::test]

@@ -17,10 +17,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use knoxcall_bundle::settings::UpstreamSettings;
 use knoxcall_bundle::{Scheme, TargetHost};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::ServiceTarget;
+use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
 use pool_key::PoolKeys;
@@ -39,6 +41,8 @@ pub struct Upstreams {
 /// One target, ready to be dialled.
 pub struct Prepared {
     template: HttpPeer,
+    /// With the address of the last request: most names have one.
+    latest: ArcSwapOption<HttpPeer>,
     addresses: Arc<Addresses>,
     /// `host:port`, for records.
     pub authority: Arc<str>,
@@ -90,6 +94,7 @@ impl Upstreams {
         let port = service.target.port;
         Ok(Prepared {
             template,
+            latest: ArcSwapOption::empty(),
             addresses: self.book.entry(&host, port),
             authority: format!("{host}:{port}").into(),
             allow_reserved: service.upstream.allow_reserved_target,
@@ -97,7 +102,7 @@ impl Upstreams {
     }
 
     /// The peer for one try.
-    pub async fn peer(&self, prepared: &Prepared, now: Instant) -> Result<Box<HttpPeer>, Refusal> {
+    pub async fn peer(&self, prepared: &Prepared, now: Instant) -> Result<Arc<HttpPeer>, Refusal> {
         let complaints = &prepared.addresses.complaints;
         let address = self
             .book
@@ -115,13 +120,27 @@ impl Upstreams {
             }
             return Err(Refusal::UpstreamForbidden);
         }
-        let mut peer = Box::new(prepared.template.clone());
-        peer._address = pingora::protocols::l4::socket::SocketAddr::Inet(address);
-        Ok(peer)
+        Ok(prepared.at(address))
     }
 }
 
-/// Replaced by every request before the peer is dialled.
+impl Prepared {
+    fn at(&self, address: SocketAddr) -> Arc<HttpPeer> {
+        let address = PeerAddress::Inet(address);
+        if let Some(latest) = self.latest.load_full()
+            && latest._address == address
+        {
+            return latest;
+        }
+        let mut peer = self.template.clone();
+        peer._address = address;
+        let peer = Arc::new(peer);
+        self.latest.store(Some(peer.clone()));
+        peer
+    }
+}
+
+/// Replaced before the peer is dialled.
 fn placeholder_address() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)
 }

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use hickory_resolver::TokioResolver;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 use http::Extensions;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection, RoundRobin};
@@ -244,92 +245,19 @@ impl Answer {
     }
 }
 
-/// The system's own configuration (`/etc/resolv.conf`, `/etc/hosts`). Answers
-/// are cached by us, so that their TTL is ours to bound.
+/// The system's own configuration (`/etc/resolv.conf`, `/etc/hosts`).
 fn system_resolver() -> Result<TokioResolver, String> {
-    let mut builder = TokioResolver::builder_tokio().map_err(|error| error.to_string())?;
+    uncached(TokioResolver::builder_tokio().map_err(|error| error.to_string())?)
+}
+
+/// Answers are cached by us, so that their TTL is ours to bound.
+fn uncached(builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<TokioResolver, String> {
+    let mut builder = builder;
     builder.options_mut().cache_size = 0;
     builder.build().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PATIENCE: Patience = Patience {
-        shortest_ttl: Duration::from_secs(1),
-        longest_ttl: Duration::from_secs(300),
-        lookup: Duration::from_secs(5),
-    };
-
-    #[tokio::test]
-    async fn an_ip_literal_needs_no_resolver() {
-        let book = Arc::new(AddressBook::new(PATIENCE));
-        let entry = book.entry("2001:db8::1", 443);
-        let address = book.pick(&entry, Instant::now()).await.unwrap();
-        assert_eq!(address, "[2001:db8::1]:443".parse().unwrap());
-    }
-
-    #[tokio::test]
-    async fn addresses_are_handed_out_in_turn() {
-        let book = Arc::new(AddressBook::new(PATIENCE));
-        let entry = book.entry("pair.test", 80);
-        let ips = vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
-        let later = Instant::now() + Duration::from_secs(60);
-        entry
-            .answer
-            .store(Some(Arc::new(Answer::new(ips, 80, later))));
-        let first = book.pick(&entry, Instant::now()).await.unwrap();
-        let second = book.pick(&entry, Instant::now()).await.unwrap();
-        assert_ne!(first, second);
-    }
-
-    #[tokio::test]
-    async fn localhost_resolves_through_the_hosts_file() {
-        let book = Arc::new(AddressBook::new(PATIENCE));
-        let entry = book.entry("localhost", 8080);
-        assert!(
-            book.pick(&entry, Instant::now())
-                .await
-                .unwrap()
-                .ip()
-                .is_loopback()
-        );
-    }
-
-    #[tokio::test]
-    async fn those_who_waited_for_a_look_up_share_its_failure() {
-        let book = Arc::new(AddressBook::new(Patience {
-            lookup: Duration::ZERO,
-            ..PATIENCE
-        }));
-        let entry = book.entry("nowhere.invalid", 80);
-        let failed = book.pick(&entry, Instant::now()).await.unwrap_err();
-        let mut kept = entry.lookup.lock().await;
-        let failure = kept.as_mut().unwrap();
-        assert_eq!(failure.error.reason, failed.reason);
-        // Only what is kept can say this: no look-up does.
-        failure.error.reason = "kept".to_owned();
-        let waiting = (0..15).map(|_| book.pick(&entry, Instant::now()));
-        let waiting = futures::future::join_all(waiting);
-        drop(kept);
-        for answer in waiting.await {
-            assert_eq!(answer.unwrap_err().reason, "kept");
-        }
-
-        let over = Instant::now();
-        entry.lookup.lock().await.as_mut().unwrap().until = over;
-        let asked_again = book.pick(&entry, over).await.unwrap_err();
-        assert_eq!(asked_again.reason, failed.reason);
-    }
-
-    #[test]
-    fn entries_nobody_holds_are_swept() {
-        let book = AddressBook::new(PATIENCE);
-        let kept = book.entry("kept.test", 80);
-        drop(book.entry("gone.test", 80));
-        book.sweep();
-        assert_eq!(book.names.lock().unwrap().len(), 1);
-        drop(kept);
-    }
-}
+mod name_server;
+#[cfg(test)]
+mod tests;

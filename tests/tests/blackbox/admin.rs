@@ -40,6 +40,22 @@ fn on_tenant_hosts_too_unless_a_route_is_named() {
 }
 
 #[test]
+fn a_request_that_names_a_route_is_no_probe_on_any_host() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()));
+    for path in ["/healthz", "/livez"] {
+        for route in ["echo", ""] {
+            let request = Request::bare("GET", path).route(route);
+            gateway
+                .send(&request.clone().host("probe.invalid"))
+                .assert_refused(421, "misdirected_request");
+            gateway.send(&request).assert_refused(401, "unauthorized");
+        }
+    }
+    upstream.assert_untouched();
+}
+
+#[test]
 fn only_the_exact_path_and_reading_methods_are_health() {
     let upstream = Upstream::start();
     let gateway = Gateway::start(&Config::new(upstream.address()));

@@ -1,6 +1,6 @@
 //! What an unknown caller may learn: nothing. And how often it may ask.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use knoxcall_tests::{Config, Gateway, Request, Response, Upstream, keys};
 use serde_json::json;
@@ -42,6 +42,102 @@ fn an_unknown_caller_gets_the_same_bytes_whatever_exists() {
     }
     assert_eq!(answers.len(), 1, "these tell callers apart: {answers:#?}");
     upstream.assert_untouched();
+}
+
+/// By whatever way a request comes: its bytes alone may decide, such as whether
+/// the connection can go on after them.
+#[test]
+fn the_answer_to_one_form_of_a_request_is_the_same_wherever_it_is_sent() {
+    let upstream = Upstream::start();
+    let url = upstream.url();
+    let gateway = Gateway::start(
+        &Config::new(upstream.address())
+            .set("/tenant/extra_hosts", json!(["gw.test", "other.test"]))
+            .route(json!({
+                "slug": "matched", "target_base_url": url,
+                "match": [{"path_prefix": "/matched"}, {"host": "other.test", "path_prefix": "/"}],
+                "allowed_methods": ["GET"],
+            }))
+            .route(json!({
+                "slug": "signed", "target_base_url": url, "require_signature": true,
+                "match": [{"path_prefix": "/signed"}],
+            }))
+            .route(json!({
+                "slug": "merged", "target_base_url": url,
+                "inject_body": {"a": "{{secret:token}}"}, "body_secrets": ["token"],
+                "match": [{"path_prefix": "/merged", "strip_prefix": true}],
+            }))
+            .route(json!({
+                "slug": "off", "target_base_url": url, "enabled": false,
+                "match": [{"path_prefix": "/off"}],
+            })),
+    );
+    let mut answers: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    for host in HOSTS {
+        for path in ["/", "/matched", "/signed/a", "/merged", "/off", "/nowhere"] {
+            for route in [None, Some("echo"), Some("merged"), Some("missing")] {
+                for key in [None, Some(keys::UNKNOWN)] {
+                    for (form, request) in forms(host, path, route, key).iter().enumerate() {
+                        let mut client = gateway.connect();
+                        client.send(request.bytes());
+                        // An interim answer before it would tell as well.
+                        let answer = client.read_any(&request.method);
+                        answers.entry(form).or_default().insert(opaque(&answer));
+                    }
+                }
+            }
+        }
+    }
+    for (form, answers) in &answers {
+        assert_eq!(answers.len(), 1, "form {form}: {answers:#?}");
+    }
+    let bodies = answers.values().flatten().map(|answer| {
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        body
+    });
+    assert_eq!(bodies.collect::<BTreeSet<_>>().len(), 1);
+    upstream.assert_untouched();
+}
+
+const HOSTS: [&str; 5] = [
+    "gw.test",
+    "OTHER.test:8080",
+    "acme.knox.test",
+    "sandbox-acme.knox.test",
+    "a1b2c3d4.acme.knox.test",
+];
+
+/// One question in the forms that HTTP has for it.
+fn forms(host: &str, path: &str, route: Option<&str>, key: Option<&str>) -> Vec<Request> {
+    let bare = |method| {
+        let request = Request::bare(method, path).host(host);
+        let request = match route {
+            Some(route) => request.route(route),
+            None => request,
+        };
+        match key {
+            Some(key) => request.key(key),
+            None => request,
+        }
+    };
+    let json = json!({"mine": "{{secret:token}}"});
+    vec![
+        bare("GET"),
+        bare("DELETE"),
+        bare("POST").json(&json),
+        bare("POST")
+            .body("not json")
+            .header("content-type", "text/plain"),
+        bare("PUT").chunked("in some chunks", 4),
+        bare("POST").json(&json).header("Expect", "100-continue"),
+        bare("PATCH")
+            .chunked("{}", 1)
+            .header("Expect", "100-continue"),
+        bare("POST")
+            .body("signed")
+            .header("x-timestamp", "1700000000")
+            .header("x-signature", "00"),
+    ]
 }
 
 #[test]

@@ -190,6 +190,27 @@ fn no_request_is_lost_over_many_reloads() {
 }
 
 #[test]
+fn connections_to_upstreams_outlive_a_reload() {
+    let upstream = Upstream::start();
+    // Each worker has a pool of its own.
+    let config = Config::new(upstream.address()).set("/workers", json!(1));
+    let gateway = Gateway::start(&config);
+    gateway.get("/before").assert_served();
+    let before = gateway.reloads("applied");
+    gateway.signal("HUP");
+    eventually("the reload", || {
+        (gateway.reloads("applied") > before).then_some(())
+    });
+    gateway.get("/after-sighup").assert_served();
+    gateway.rewrite_and_wait(
+        &config.edit_route("echo", json!({"inject_headers": {"x-version": "2"}})),
+    );
+    gateway.get("/after-change").assert_served();
+    assert_eq!(upstream.last_request().header("x-version"), Some("2"));
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
 fn a_request_keeps_the_configuration_it_began_with() {
     let upstream = Upstream::start();
     let config = Config::new(upstream.address()).edit_route(

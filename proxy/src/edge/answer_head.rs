@@ -1,0 +1,253 @@
+//! The head of an upstream's answer, as the client gets it: framed so that it
+//! ends where we end it, without what was said for one hop, and with what is
+//! ours to say.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use knoxcall_filters::names::{UPSTREAM_STATUS, X_REQUEST_ID};
+use knoxcall_filters::rate_limit::Quota;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{Error, ErrorType, Result};
+
+use super::context::Context;
+use super::header_edit::edit_response;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// How a client finds where an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With its head: the status says so.
+    Head,
+    /// With its head too, which tells the length that another answer has.
+    HeadWithLength,
+    Length,
+    Chunks,
+    /// With the connection: for HTTP/1.0, which knows no chunks.
+    Close,
+}
+
+/// Not an interim answer; a switch of protocols is the last there is.
+pub fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
+pub fn make_interim(head: &mut ResponseHeader, context: &Context) {
+    head.set_version(Version::HTTP_11);
+    edit_response(head, |headers| {
+        remove_of_one_hop(headers);
+        frame(headers, Ending::Head);
+        headers.remove(UPSTREAM_STATUS);
+        headers.insert(X_REQUEST_ID, context.id.header_value().clone());
+    });
+}
+
+pub fn make_final(
+    head: &mut ResponseHeader,
+    request: &RequestHeader,
+    context: &Context,
+) -> Result<Ending> {
+    check_coding(&head.headers)?;
+    let (status, ending) = (head.status, Ending::of(head, request));
+    head.set_version(Version::HTTP_11);
+    edit_response(head, |headers| {
+        remove_of_one_hop(headers);
+        frame(headers, ending);
+        mark(headers, status, context);
+    });
+    Ok(ending)
+}
+
+/// What is ours to say in every answer of an upstream.
+pub fn mark(headers: &mut HeaderMap, status: StatusCode, context: &Context) {
+    headers.insert(UPSTREAM_STATUS, HeaderValue::from(status.as_u16()));
+    headers.insert(X_REQUEST_ID, context.id.header_value().clone());
+    // Not `extend`: that would leave an upstream's own beside ours.
+    for (name, value) in context.quota.iter().flat_map(Quota::headers) {
+        headers.insert(name, value);
+    }
+}
+
+impl Ending {
+    /// Pingora has taken the upstream's chunks apart, so the answer ends as
+    /// this client understands it (RFC 9112, section 6.3).
+    fn of(head: &ResponseHeader, request: &RequestHeader) -> Self {
+        if head.status == StatusCode::NO_CONTENT {
+            Self::Head
+        } else if head.status == StatusCode::NOT_MODIFIED || request.method == Method::HEAD {
+            Self::HeadWithLength
+        } else if head.headers.contains_key(CONTENT_LENGTH) {
+            Self::Length
+        } else if request.version == Version::HTTP_11 {
+            Self::Chunks
+        } else {
+            Self::Close
+        }
+    }
+}
+
+fn frame(headers: &mut HeaderMap, ending: Ending) {
+    match ending {
+        Ending::Chunks => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Ending::Length => say_length_once(headers),
+        Ending::HeadWithLength => {
+            headers.remove(TRANSFER_ENCODING);
+            say_length_once(headers);
+        }
+        Ending::Head => {
+            headers.remove(TRANSFER_ENCODING);
+            headers.remove(CONTENT_LENGTH);
+        }
+        Ending::Close => {
+            headers.remove(TRANSFER_ENCODING);
+        }
+    }
+}
+
+/// Pingora has seen that all are equal (RFC 9110, section 8.6).
+fn say_length_once(headers: &mut HeaderMap) {
+    let mut all = headers.get_all(CONTENT_LENGTH).iter();
+    let (Some(first), second) = (all.next(), all.next()) else {
+        return;
+    };
+    let mut members = first.as_bytes().split(|byte| *byte == b',');
+    let length = members.next().unwrap_or_default().trim_ascii();
+    if (second.is_some() || members.next().is_some())
+        && let Ok(length) = HeaderValue::from_bytes(length)
+    {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+}
+
+/// Another coding than chunks could end elsewhere for the client than for us.
+fn check_coding(headers: &HeaderMap) -> Result<()> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if is_chunked(coding) => Ok(()),
+        (Some(_), _) => Err(Error::new_up(ErrorType::InvalidHTTPHeader)),
+    }
+}
+
+/// RFC 9110, section 7.6.1. `Upgrade` stays: in a 426 it is what the client has
+/// to know. Trailers are not passed on, so none are announced.
+fn remove_of_one_hop(headers: &mut HeaderMap) {
+    let hop = [&CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &TRAILER];
+    if !headers.keys().any(|name| hop.contains(&name)) {
+        return;
+    }
+    let lists = headers.get_all(CONNECTION).iter();
+    let named: Vec<HeaderName> = lists
+        .flat_map(|list| list.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != UPGRADE)
+        .collect();
+    for name in named.iter().chain(hop) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .fold(HeaderMap::new(), |mut all, (name, value)| {
+                all.append(name, value);
+                all
+            })
+    }
+
+    fn ending(
+        status: u16,
+        method: &str,
+        version: Version,
+        lines: &[(&'static str, &'static str)],
+    ) -> Ending {
+        let mut head = ResponseHeader::build(status, None).unwrap();
+        for (name, value) in lines {
+            head.append_header(*name, *value).unwrap();
+        }
+        let mut request = RequestHeader::build(method, b"/", None).unwrap();
+        request.set_version(version);
+        Ending::of(&head, &request)
+    }
+
+    #[test]
+    fn an_answer_ends_as_its_client_understands_it() {
+        let (new, old) = (Version::HTTP_11, Version::HTTP_10);
+        let length = [("content-length", "5")];
+        let chunked = [("transfer-encoding", "chunked")];
+        assert_eq!(ending(200, "GET", new, &length), Ending::Length);
+        assert_eq!(ending(200, "GET", old, &length), Ending::Length);
+        assert_eq!(ending(200, "GET", new, &chunked), Ending::Chunks);
+        assert_eq!(ending(200, "GET", old, &chunked), Ending::Close);
+        assert_eq!(ending(200, "GET", new, &[]), Ending::Chunks);
+        assert_eq!(ending(200, "HEAD", new, &length), Ending::HeadWithLength);
+        assert_eq!(ending(304, "GET", new, &length), Ending::HeadWithLength);
+        assert_eq!(ending(204, "GET", new, &length), Ending::Head);
+    }
+
+    #[test]
+    fn what_has_no_body_is_not_framed() {
+        let both = [("transfer-encoding", "chunked"), ("content-length", "5")];
+        let mut none = headers(&both);
+        frame(&mut none, Ending::Head);
+        assert!(none.is_empty());
+        let mut told = headers(&both);
+        frame(&mut told, Ending::HeadWithLength);
+        assert_eq!(told, headers(&[("content-length", "5")]));
+    }
+
+    #[test]
+    fn a_length_is_said_once() {
+        for lines in [
+            &[("content-length", "2"), ("content-length", "2")][..],
+            &[("content-length", "2, 2")],
+            &[("content-length", "2")],
+        ] {
+            let mut said = headers(lines);
+            frame(&mut said, Ending::Length);
+            assert_eq!(said, headers(&[("content-length", "2")]), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_chunks_are_a_coding_that_ends_where_we_say() {
+        for coding in ["gzip, chunked", "identity", "chunked, chunked", ""] {
+            assert!(check_coding(&headers(&[("transfer-encoding", coding)])).is_err());
+        }
+        assert!(check_coding(&headers(&[("transfer-encoding", "Chunked")])).is_ok());
+    }
+
+    #[test]
+    fn what_is_for_one_hop_stays_there() {
+        let mut all = headers(&[
+            ("connection", "keep-alive, x-one"),
+            ("connection", "x-two, content-length"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("keep-alive", "timeout=1"),
+            ("trailer", "x-sum"),
+            ("content-length", "2"),
+            ("upgrade", "h2c"),
+        ]);
+        remove_of_one_hop(&mut all);
+        assert_eq!(all, headers(&[("content-length", "2"), ("upgrade", "h2c")]));
+        let mut unnamed = headers(&[("keep-alive", "timeout=1"), ("x-own", "1")]);
+        remove_of_one_hop(&mut unnamed);
+        assert_eq!(unnamed, headers(&[("x-own", "1")]));
+    }
+}

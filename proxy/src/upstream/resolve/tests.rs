@@ -1,0 +1,318 @@
+//! Against a name server of the tests' own, and without any.
+
+use knoxcall_bundle::ids::{EnvironmentName, HostName, TenantId};
+use knoxcall_bundle::settings::UpstreamSettings;
+use knoxcall_bundle::{Scheme, Target, TargetHost, Timeouts, Upstream};
+use knoxcall_filters::Refusal;
+use knoxcall_filters::table::ServiceTarget;
+use uuid::Uuid;
+
+use super::name_server::NameServer;
+use super::*;
+use crate::upstream::Upstreams;
+
+const PATIENCE: Patience = Patience {
+    shortest_ttl: Duration::from_secs(1),
+    longest_ttl: Duration::from_secs(300),
+    lookup: Duration::from_secs(5),
+};
+
+#[tokio::test]
+async fn an_ip_literal_needs_no_resolver() {
+    let book = Arc::new(AddressBook::new(PATIENCE));
+    let entry = book.entry("2001:db8::1", 443);
+    let address = book.pick(&entry, Instant::now()).await.unwrap();
+    assert_eq!(address, "[2001:db8::1]:443".parse().unwrap());
+}
+
+#[tokio::test]
+async fn addresses_are_handed_out_in_turn() {
+    let book = Arc::new(AddressBook::new(PATIENCE));
+    let entry = book.entry("pair.test", 80);
+    let ips = vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+    let later = Instant::now() + Duration::from_secs(60);
+    entry
+        .answer
+        .store(Some(Arc::new(Answer::new(ips, 80, later))));
+    let first = book.pick(&entry, Instant::now()).await.unwrap();
+    let second = book.pick(&entry, Instant::now()).await.unwrap();
+    assert_ne!(first, second);
+}
+
+#[tokio::test]
+async fn localhost_resolves_through_the_hosts_file() {
+    let book = Arc::new(AddressBook::new(PATIENCE));
+    let entry = book.entry("localhost", 8080);
+    assert!(
+        book.pick(&entry, Instant::now())
+            .await
+            .unwrap()
+            .ip()
+            .is_loopback()
+    );
+}
+
+#[tokio::test]
+async fn those_who_waited_for_a_look_up_share_its_failure() {
+    let book = Arc::new(AddressBook::new(Patience {
+        lookup: Duration::ZERO,
+        ..PATIENCE
+    }));
+    let entry = book.entry("nowhere.invalid", 80);
+    let failed = book.pick(&entry, Instant::now()).await.unwrap_err();
+    let mut kept = entry.lookup.lock().await;
+    let failure = kept.as_mut().unwrap();
+    assert_eq!(failure.error.reason, failed.reason);
+    // Only what is kept can say this: no look-up does.
+    failure.error.reason = "kept".to_owned();
+    let waiting = (0..15).map(|_| book.pick(&entry, Instant::now()));
+    let waiting = futures::future::join_all(waiting);
+    drop(kept);
+    for answer in waiting.await {
+        assert_eq!(answer.unwrap_err().reason, "kept");
+    }
+
+    let over = Instant::now();
+    entry.lookup.lock().await.as_mut().unwrap().until = over;
+    let asked_again = book.pick(&entry, over).await.unwrap_err();
+    assert_eq!(asked_again.reason, failed.reason);
+}
+
+#[test]
+fn entries_nobody_holds_are_swept() {
+    let book = AddressBook::new(PATIENCE);
+    let kept = book.entry("kept.test", 80);
+    drop(book.entry("gone.test", 80));
+    book.sweep();
+    assert_eq!(book.names.lock().unwrap().len(), 1);
+    drop(kept);
+}
+
+/// Long enough for a busy machine: what is awaited comes in milliseconds.
+async fn eventually(book: &Arc<AddressBook>, entry: &Arc<Addresses>, awaited: &str) {
+    let awaited: IpAddr = awaited.parse().unwrap();
+    let picked = async {
+        while book.pick(entry, Instant::now()).await.unwrap().ip() != awaited {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), picked)
+        .await
+        .expect("the address is in use at last");
+}
+
+fn ask(server: &NameServer, patience: Patience) -> (Arc<AddressBook>, Arc<Addresses>) {
+    let book = Arc::new(AddressBook::asking(server.address(), patience));
+    let entry = book.entry("upstream.test", 80);
+    (book, entry)
+}
+
+const IMPATIENT: Patience = Patience {
+    shortest_ttl: Duration::from_millis(1),
+    ..PATIENCE
+};
+
+#[tokio::test]
+async fn a_name_is_looked_up_again_once_its_ttl_is_over() {
+    let server = NameServer::start(&["192.0.2.1"], 1);
+    let (book, entry) = ask(&server, IMPATIENT);
+    let first = book.pick(&entry, Instant::now()).await.unwrap();
+    assert_eq!(first, "192.0.2.1:80".parse().unwrap());
+    server.answer(&["192.0.2.2"], 1);
+    eventually(&book, &entry, "192.0.2.2").await;
+}
+
+#[tokio::test]
+async fn within_its_ttl_a_name_is_looked_up_once() {
+    let server = NameServer::start(&["192.0.2.1"], 300);
+    let (book, entry) = ask(&server, IMPATIENT);
+    for _ in 0..20 {
+        book.pick(&entry, Instant::now()).await.unwrap();
+    }
+    assert_eq!(
+        server.queries(),
+        ["upstream.test. A", "upstream.test. AAAA"]
+    );
+}
+
+#[tokio::test]
+async fn a_ttl_is_bounded_at_both_ends() {
+    let server = NameServer::start(&["192.0.2.1"], 0);
+    let shortest_ttl = Duration::from_secs(300);
+    let (book, entry) = ask(
+        &server,
+        Patience {
+            shortest_ttl,
+            ..PATIENCE
+        },
+    );
+    for _ in 0..20 {
+        book.pick(&entry, Instant::now()).await.unwrap();
+    }
+    assert_eq!(server.queries().len(), 2, "a TTL of 0 is none at all");
+
+    let server = NameServer::start(&["192.0.2.1"], 86_400);
+    let longest_ttl = Duration::from_millis(1);
+    let (book, entry) = ask(
+        &server,
+        Patience {
+            longest_ttl,
+            ..IMPATIENT
+        },
+    );
+    book.pick(&entry, Instant::now()).await.unwrap();
+    server.answer(&["192.0.2.2"], 86_400);
+    eventually(&book, &entry, "192.0.2.2").await;
+}
+
+#[tokio::test]
+async fn the_last_good_answer_is_kept_until_the_server_is_back() {
+    for fail in [
+        NameServer::fall_silent,
+        NameServer::fail,
+        NameServer::forget,
+    ] {
+        let server = NameServer::start(&["192.0.2.1"], 0);
+        let lookup = Duration::from_millis(100);
+        let (book, entry) = ask(
+            &server,
+            Patience {
+                lookup,
+                ..IMPATIENT
+            },
+        );
+        book.pick(&entry, Instant::now()).await.unwrap();
+        fail(&server);
+        let failed = async {
+            while entry.lookup.lock().await.is_none() {
+                let kept = book.pick(&entry, Instant::now()).await.unwrap();
+                assert_eq!(kept, "192.0.2.1:80".parse().unwrap());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), failed)
+            .await
+            .expect("a look-up fails");
+        let kept = book.pick(&entry, Instant::now()).await.unwrap();
+        assert_eq!(kept, "192.0.2.1:80".parse().unwrap());
+        server.answer(&["192.0.2.2"], 0);
+        eventually(&book, &entry, "192.0.2.2").await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_good_answer_a_name_is_asked_for_again() {
+    let server = NameServer::start(&[], 0);
+    let (book, entry) = ask(&server, IMPATIENT);
+    let refused = book.pick(&entry, Instant::now()).await.unwrap_err();
+    assert_eq!(refused.host, "upstream.test");
+    server.answer(&["192.0.2.1"], 300);
+    let found = async {
+        while book.pick(&entry, Instant::now()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), found)
+        .await
+        .expect("it is found at last");
+}
+
+#[tokio::test]
+async fn addresses_of_both_families_are_used_in_turn() {
+    let all = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"];
+    let server = NameServer::start(&all, 300);
+    let (book, entry) = ask(&server, PATIENCE);
+    let mut picked = BTreeSet::new();
+    for _ in 0..all.len() {
+        let address = book.pick(&entry, Instant::now()).await.unwrap();
+        assert_eq!(address.port(), 80);
+        picked.insert(address.ip());
+    }
+    assert_eq!(picked, all.map(|ip| ip.parse().unwrap()).into());
+}
+
+#[tokio::test]
+async fn one_family_is_enough() {
+    for ip in ["192.0.2.1", "2001:db8::1"] {
+        let server = NameServer::start(&[ip], 300);
+        let (book, entry) = ask(&server, PATIENCE);
+        let address = book.pick(&entry, Instant::now()).await.unwrap();
+        assert_eq!(address.ip(), ip.parse::<IpAddr>().unwrap());
+    }
+}
+
+/// Whatever a name meant when the configuration was checked.
+#[tokio::test]
+async fn a_name_that_leads_to_a_metadata_service_is_refused() {
+    for ip in [
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "fd00:ec2::254",
+        "fe80::1",
+    ] {
+        let server = NameServer::start(&["192.0.2.1"], 0);
+        let upstreams = upstreams(&server);
+        let prepared = upstreams.prepare(&service(false)).unwrap();
+        let peer = upstreams.peer(&prepared, Instant::now()).await;
+        assert!(peer.is_ok(), "it was harmless at first");
+
+        server.answer(&[ip], 0);
+        let refused = async {
+            loop {
+                match upstreams.peer(&prepared, Instant::now()).await {
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    Err(refusal) => return refusal,
+                }
+            }
+        };
+        let refusal = tokio::time::timeout(Duration::from_secs(20), refused)
+            .await
+            .expect("it is refused at last");
+        assert_eq!(refusal, Refusal::UpstreamForbidden, "{ip}");
+        assert_eq!(
+            (refusal.status().as_u16(), refusal.code()),
+            (502, "upstream_forbidden")
+        );
+
+        let allowed = upstreams.prepare(&service(true)).unwrap();
+        assert!(upstreams.peer(&allowed, Instant::now()).await.is_ok());
+    }
+}
+
+fn upstreams(server: &NameServer) -> Upstreams {
+    let settings = UpstreamSettings {
+        pool_size: 1,
+        dns_min_ttl: IMPATIENT.shortest_ttl,
+        dns_max_ttl: IMPATIENT.longest_ttl,
+        dns_timeout: IMPATIENT.lookup,
+    };
+    let mut upstreams = Upstreams::new(Vec::new(), &settings);
+    upstreams.book = Arc::new(AddressBook::asking(server.address(), IMPATIENT));
+    upstreams
+}
+
+/// At `http://upstream.test`.
+fn service(allow_reserved_target: bool) -> ServiceTarget {
+    let second = Duration::from_secs(1);
+    ServiceTarget {
+        tenant: TenantId(Uuid::nil()),
+        environment: EnvironmentName::try_from("production").unwrap(),
+        target: Target {
+            scheme: Scheme::Http,
+            host: TargetHost::Name(HostName::try_from("upstream.test").unwrap()),
+            port: 80,
+            path: String::new(),
+        },
+        upstream: Upstream {
+            custom_ca: None,
+            server_name: None,
+            allow_reserved_target,
+            timeouts: Timeouts {
+                connect: second,
+                read: second,
+                write: second,
+                idle: second,
+            },
+        },
+    }
+}
