@@ -1,10 +1,13 @@
 //! What requests read: one configuration, compiled, immutable, published whole.
 
+mod redis_password;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use knoxcall_bundle::Loaded;
 use knoxcall_bundle::settings::Settings;
+use knoxcall_bundle::template::MAX_VALUE_BYTES;
 use knoxcall_bundle::{Bundle, RateLimit};
 use knoxcall_counters::{Bucket, Counters, Limit};
 use knoxcall_filters::hygiene::HeadBudget;
@@ -42,9 +45,9 @@ pub enum CompileError {
     Trust { target: String, error: TrustError },
     #[error("logging.obfuscate: {0}")]
     Obfuscation(#[from] RuleError),
-    /// With the values that it has here.
-    #[error("{0}")]
-    Template(FailingTemplate),
+    /// With the values that they have here.
+    #[error("{}", told(.0))]
+    Templates(Vec<FailingTemplate>),
 }
 
 impl Snapshot {
@@ -57,8 +60,9 @@ impl Snapshot {
             settings, bundle, ..
         } = loaded;
         let table = RouteTable::compile(&bundle, &edge_rules(&settings));
-        if let Some(failing) = table.failing_templates().into_iter().next() {
-            return Err(CompileError::Template(failing));
+        let failing = table.failing_templates();
+        if !failing.is_empty() {
+            return Err(CompileError::Templates(failing));
         }
         let prepared = prepare(&table, upstreams)?;
         let limits = table
@@ -99,6 +103,20 @@ impl AsRef<Bucket> for LiveLimit {
     }
 }
 
+/// Each on a line, with what to do about it.
+fn told(failing: &[FailingTemplate]) -> String {
+    let most = MAX_VALUE_BYTES / 1024;
+    let remedy = format!(
+        "mend it, or the values that it reads there: a filter fails on them, \
+         or they make a text of more than {most} KiB"
+    );
+    let lines: Vec<_> = failing
+        .iter()
+        .map(|template| format!("{template} ({remedy})"))
+        .collect();
+    lines.join("\n")
+}
+
 fn prepare(table: &RouteTable, upstreams: &Upstreams) -> Result<Box<[Prepared]>, CompileError> {
     table
         .targets
@@ -132,7 +150,8 @@ fn counted(rate: RateLimit) -> Limit {
     }
 }
 
-/// Masks by rule, and every value of every secret wherever it turns up.
+/// Masks by rule, and every value of every secret, the process's own among
+/// them, wherever it turns up.
 fn obfuscator(settings: &Settings, bundle: &Bundle) -> Result<Obfuscator, RuleError> {
     let rules = &settings.logging.obfuscate;
     let rules = Rules {
@@ -145,11 +164,14 @@ fn obfuscator(settings: &Settings, bundle: &Bundle) -> Result<Obfuscator, RuleEr
             .map(|pattern| pattern.0.to_string())
             .collect(),
     };
+    let redis_url = settings.counters.redis_url.as_ref();
+    let own = redis_url.and_then(redis_password::of);
     let values = bundle
         .tenants
         .iter()
         .flat_map(|tenant| &tenant.secrets)
         .flat_map(|secret| secret.values.values())
+        .chain(&own)
         .map(|value| value.expose());
     Obfuscator::new(&rules, values)
 }

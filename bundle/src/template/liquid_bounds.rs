@@ -3,15 +3,16 @@
 //! So a rendering needs no more memory than a few of them, however often a
 //! template doubles a text.
 
-use std::fmt;
 use std::io::{self, Write};
 
 use liquid_core::model::{KString, Value, ValueView};
-use liquid_core::parser::{FilterArguments, ParameterReflection};
 use liquid_core::{
-    BlockReflection, Error, Expression, Filter, FilterReflection, Language, ParseBlock,
-    ParseFilter, Renderable, Result, Runtime, TagBlock, TagTokenIter, Template,
+    BlockReflection, Error, Language, ParseBlock, Renderable, Result, Runtime, TagBlock,
+    TagTokenIter, Template,
 };
+
+use super::liquid_filter::OwnFilter;
+use super::{liquid_lists, liquid_math};
 
 /// Bytes of what a template makes, and of any value on the way to it.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
@@ -23,10 +24,12 @@ const ITEM_BYTES: usize = 16;
 /// before every filter and at the end of what is assigned.
 pub(super) const GUARD: &str = "knoxcall_bounded";
 
-/// With the filters and the block of this file in the place of Liquid's own.
+/// With the filters and the block of ours in the place of Liquid's own.
 pub(super) fn parser() -> Option<liquid::Parser> {
-    [Bounded::Guard, Bounded::Join, Bounded::Replace]
+    FILTERS
         .into_iter()
+        .chain(liquid_math::FILTERS)
+        .chain(liquid_lists::FILTERS)
         .fold(liquid::ParserBuilder::with_stdlib(), |builder, filter| {
             builder.filter(filter)
         })
@@ -37,95 +40,27 @@ pub(super) fn parser() -> Option<liquid::Parser> {
 
 /// `join` and `replace` multiply what they are given: they are told apart
 /// before they do. What any other filter makes is a few times what it reads.
-#[derive(Clone, Copy, Debug)]
-enum Bounded {
-    Guard,
-    Join,
-    Replace,
-}
-
-#[derive(Debug)]
-struct BoundedFilter {
-    filter: Bounded,
-    arguments: Box<[Expression]>,
-}
-
-impl Bounded {
-    /// How many arguments it takes at least, and at most.
-    fn arguments(self) -> (usize, usize) {
-        match self {
-            Self::Guard => (0, 0),
-            Self::Join => (0, 1),
-            Self::Replace => (1, 2),
-        }
-    }
-}
-
-impl ParseFilter for Bounded {
-    fn parse(&self, given: FilterArguments<'_>) -> Result<Box<dyn Filter>> {
-        let arguments: Box<[_]> = given.positional.collect();
-        let (least, most) = self.arguments();
-        if !(least..=most).contains(&arguments.len()) || given.keyword.count() > 0 {
-            return Err(Error::with_msg("unexpected arguments"));
-        }
-        Ok(Box::new(BoundedFilter {
-            filter: *self,
-            arguments,
-        }))
-    }
-
-    fn reflection(&self) -> &dyn FilterReflection {
-        self
-    }
-}
-
-impl FilterReflection for Bounded {
-    fn name(&self) -> &str {
-        match self {
-            Self::Guard => GUARD,
-            Self::Join => "join",
-            Self::Replace => "replace",
-        }
-    }
-
-    fn description(&self) -> &str {
-        ""
-    }
-
-    fn positional_parameters(&self) -> &'static [ParameterReflection] {
-        &[]
-    }
-
-    fn keyword_parameters(&self) -> &'static [ParameterReflection] {
-        &[]
-    }
-}
-
-impl BoundedFilter {
-    fn argument(&self, position: usize, runtime: &dyn Runtime) -> Result<Option<KString>> {
-        let argument = self.arguments.get(position);
-        let text = argument.map(|a| Ok(a.evaluate(runtime)?.to_kstr().into_owned()));
-        text.transpose()
-    }
-}
-
-impl Filter for BoundedFilter {
-    fn evaluate(&self, input: &dyn ValueView, runtime: &dyn Runtime) -> Result<Value> {
-        let first = self.argument(0, runtime)?;
-        let second = self.argument(1, runtime)?.unwrap_or_default();
-        match self.filter {
-            Bounded::Guard => guard(input),
-            Bounded::Join => join(input, first.as_deref().unwrap_or(" ")),
-            Bounded::Replace => replace(&input.to_kstr(), &first.unwrap_or_default(), &second),
-        }
-    }
-}
-
-impl fmt::Display for BoundedFilter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.filter.name())
-    }
-}
+const FILTERS: [OwnFilter; 3] = [
+    OwnFilter {
+        name: GUARD,
+        arguments: (0, 0),
+        compute: |input, _| guard(input),
+    },
+    OwnFilter {
+        name: "join",
+        arguments: (0, 1),
+        compute: |input, arguments| join(input, arguments.text(0).as_deref().unwrap_or(" ")),
+    },
+    OwnFilter {
+        name: "replace",
+        arguments: (1, 2),
+        compute: |input, arguments| {
+            let search = arguments.text(0).unwrap_or_default();
+            let by = arguments.text(1).unwrap_or_default();
+            replace(&input.to_kstr(), &search, &by)
+        },
+    },
+];
 
 fn guard(input: &dyn ValueView) -> Result<Value> {
     check(size(input))?;

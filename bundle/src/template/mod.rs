@@ -6,7 +6,10 @@
 //! never parsed again.
 
 mod liquid_bounds;
+mod liquid_filter;
 mod liquid_limits;
+mod liquid_lists;
+mod liquid_math;
 mod liquid_syntax;
 
 use std::fmt;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod limits;
+mod own_filters;
 
 fn text(value: &str) -> Segment {
     Segment::Text(value.into())

@@ -54,7 +54,10 @@ fn no_output_of_a_full_run_holds_a_secret() {
     assert!(answers.iter().any(|answer| answer.status == 200));
     assert!(answers.iter().any(|answer| answer.status >= 500));
     assert_eq!(gateway.metric("knoxcall_redis_up", &[]), 1.0);
-    assert_was_sent(&upstream, &[TOKEN, STAGING_TOKEN, INLINE, FILED]);
+    assert_was_sent(
+        &upstream,
+        &[TOKEN, STAGING_TOKEN, INLINE, FILED, REDIS_PASSWORD],
+    );
 
     redis.stop();
     answers.push(gateway.send(&signed(SIGNING_SECRET)));
@@ -346,6 +349,9 @@ fn requests() -> Vec<Request> {
         Request::get("/").host(&format!("{INLINE}.test")),
         Request::get("/").header("X-KnoxCall-Origin", SIGNING_SECRET),
         Request::get(&format!("/?q={}", percent(FILED))),
+        // What only the gateway itself should know.
+        Request::get(&format!("/?q={REDIS_PASSWORD}")).header("X-Mine", REDIS_PASSWORD),
+        json(json!({"password of redis": [REDIS_PASSWORD]})),
         // A key where no key belongs.
         Request::get("/").header("Authorization", &format!("Bearer {}", keys::TEST)),
         Request::get("/").header("X-Api-Key", keys::EXPIRED),

@@ -53,6 +53,29 @@ fn such_a_mistake_is_all_that_is_printed() {
 }
 
 #[test]
+fn every_such_template_is_told_on_a_line_with_a_remedy() {
+    let upstream = Upstream::start();
+    let broken = json!({
+        "inject_headers": {"X-1": OVERFLOWS, "X-2": "{{ var:n | upcase }}", "X-3": OVERFLOWS},
+        "method_configs": [{"method": "PUT", "inject_headers": {"X-4": OVERFLOWS}}],
+    });
+    let output = check(&broken_in_staging(&upstream, broken));
+    assert_eq!(output.code, 2, "{}", output.stdout);
+    let lines: Vec<&str> = output.stderr.lines().collect();
+    let fields = [
+        "the template inject_headers.x-1 of",
+        "the template inject_headers.x-3 of",
+        "the template method_configs.PUT.inject_headers.x-4 of",
+    ];
+    for (field, line) in fields.iter().zip(&lines) {
+        for words in [field, "`Echo`", "`staging` (mend it, or the values"] {
+            assert!(line.contains(words), "{words}: {line}");
+        }
+    }
+    assert_eq!(lines.len(), fields.len(), "{}", output.stderr);
+}
+
+#[test]
 fn a_reload_with_such_a_template_is_refused_and_the_old_one_serves() {
     let upstream = Upstream::start();
     let config = Config::new(upstream.address());
