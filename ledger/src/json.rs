@@ -46,6 +46,10 @@ pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    if is_fine(bytes) {
+        out.extend_from_slice(bytes);
+        return;
+    }
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|&byte| kind(byte) != FINE) {
         let (plain, special) = rest.split_at(at);
@@ -74,6 +78,15 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
         };
     }
     out.extend_from_slice(rest);
+}
+
+/// Most texts are. Arithmetic without an early return, so that many bytes are
+/// asked at once.
+fn is_fine(bytes: &[u8]) -> bool {
+    let needs_escape = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\') | (byte >= 0x7f);
+    !bytes
+        .iter()
+        .fold(false, |found, &byte| found | needs_escape(byte))
 }
 
 fn kind(byte: u8) -> u8 {

@@ -17,6 +17,9 @@ use uuid::fmt::Hyphenated;
 use crate::record::{Body, RequestRecord, Text};
 use crate::{Obfuscator, json};
 
+/// Bytes that suffice for most lines.
+const MOST_LINES: usize = 2048;
+
 /// Makes lines; keeps its buffer for the next.
 #[derive(Default)]
 pub struct Encoder {
@@ -27,6 +30,7 @@ impl Encoder {
     /// Appends `record` to `out` as one line, masked, with its line feed.
     pub fn encode(&mut self, record: &RequestRecord, out: &mut Vec<u8>) {
         let masks = &*record.obfuscator;
+        out.reserve(MOST_LINES);
         let start = out.len();
         self.texts.clear();
         let secrets = Secrets::Gather(&mut self.texts);

@@ -36,9 +36,9 @@ use crate::snapshot::Snapshot;
 use crate::source::Source;
 use crate::upstream::Upstreams;
 
-/// Pingora's 64 KiB would be two thirds of a connection's memory, and 8 KiB
-/// costs no time.
-const READ_BUFFER: usize = 8 * 1024;
+/// None: whoever reads brings a buffer (2 KiB for a head, 64 KiB for a body),
+/// and Pingora's 64 KiB would be most of an idle connection's memory.
+const READ_BUFFER: usize = 0;
 
 /// Blocks until the process may end.
 pub fn run(source: Source, loaded: Loaded) -> anyhow::Result<()> {

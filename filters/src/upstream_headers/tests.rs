@@ -289,7 +289,9 @@ fn only_a_whole_websocket_handshake_is_one() {
             .header("upgrade", "WebSocket")
     };
     assert!(is_websocket(&handshake().head()));
-    assert!(is_websocket(&handshake().header("content-length", "0").head()));
+    assert!(is_websocket(
+        &handshake().header("content-length", "0").head()
+    ));
     for (name, value) in [("content-length", "1"), ("transfer-encoding", "chunked")] {
         assert!(!is_websocket(&handshake().header(name, value).head()));
     }

@@ -17,7 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Bytes of read buffer for each client connection; Pingora's default of
 /// 64 KiB costs memory and buys nothing here.
-const READ_BUFFER: usize = 8 * 1024;
+const READ_BUFFER: usize = 0;
 
 /// Idle upstream connections kept by the whole process.
 const IDLE_POOL: usize = 1024;

@@ -88,7 +88,7 @@ impl ClientStream {
     /// Nothing more belongs to the request: what comes is kept, the end of the
     /// connection is told.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut space = [0; 64];
+        let mut space = [0; 512];
         while self.ahead.len() < MOST_AHEAD {
             let mut read = ReadBuf::new(&mut space);
             ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;

@@ -188,8 +188,7 @@ impl<'r> Relay<'r> {
             }
             HttpTask::Header(head, is_end) => {
                 self.begin_answer(head, context).await?;
-                self.deadline.set(self.patience);
-                Ok(is_end)
+                Ok(self.goes_on_unless(is_end))
             }
             HttpTask::Body(part, is_end) => {
                 // Its end is sent when the upstream's connection is back in
@@ -197,8 +196,7 @@ impl<'r> Relay<'r> {
                 let part = part.unwrap_or_default();
                 let write = self.session.write_response_body(part, false);
                 within(client_patience(context), write).await?;
-                self.deadline.set(self.patience);
-                Ok(is_end)
+                Ok(self.goes_on_unless(is_end))
             }
             HttpTask::Done => Ok(true),
             HttpTask::Failed(error) => Err(error.into_up()),
@@ -206,6 +204,14 @@ impl<'r> Relay<'r> {
                 Err(Error::new_up(ErrorType::InvalidHTTPHeader))
             }
         }
+    }
+
+    /// The upstream has so long again for the next part.
+    fn goes_on_unless(&mut self, is_end: bool) -> bool {
+        if !is_end {
+            self.deadline.set(self.patience);
+        }
+        is_end
     }
 
     /// An interim answer does not move the upstream's deadline: it could go on
