@@ -36,7 +36,10 @@ fn by_the_grammar(body: &[u8]) -> Option<usize> {
     loop {
         let line = line(body, &mut at)?;
         let digits = line.split(|byte| *byte == b';').next()?;
-        assert!(digits.iter().all(u8::is_ascii_hexdigit), "a size has digits");
+        assert!(
+            digits.iter().all(u8::is_ascii_hexdigit),
+            "a size has digits"
+        );
         match usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()? {
             0 => break,
             size => {

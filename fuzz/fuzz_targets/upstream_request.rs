@@ -113,7 +113,10 @@ fn check_nominated(plan: &Plan, sent: &Sent<'_>) {
             || (plan.websocket && name == "upgrade");
         let stays =
             ["close", "host", "content-length", "transfer-encoding"].contains(&name.as_str());
-        assert!(is_ours || stays || !plan.headers.contains_key(&*name), "{name}");
+        assert!(
+            is_ours || stays || !plan.headers.contains_key(&*name),
+            "{name}"
+        );
     }
 }
 
