@@ -84,10 +84,10 @@ impl LiquidText {
         }
     }
 
-    /// Liquid's filters panic on some numbers (`divided_by: -1` on the smallest
-    /// one). That is this template's failure, not the reload's that compiles it
-    /// nor the connection's that needs it. Nothing of the rendering is used
-    /// afterwards but the flags of its scope.
+    /// Some of Liquid's filters panic on odd values. Those known are our own
+    /// (`liquid_math.rs` in `bundle`); another would be this template's failure,
+    /// not the reload's that compiles it nor the connection's that needs it.
+    /// Nothing of the rendering is used afterwards but the flags of its scope.
     fn render_in(&self, scope: &Scope<'_>) -> Result<String, Refusal> {
         let rendered = catch_unwind(AssertUnwindSafe(|| {
             let mut out = BoundedText::default();
