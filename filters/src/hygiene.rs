@@ -1,9 +1,10 @@
 //! What is refused before anything is decided: every request that two parsers
 //! could read in two ways (RFC 9112 sections 2, 3, 5, 6 and 11).
 //!
-//! Stricter than the RFC allows on purpose: a bare LF ends no line, an empty
-//! line opens no request, two equal Content-Length are two. Nothing is
-//! repaired; what passes means the same to whoever comes after us.
+//! Stricter than the RFC allows on purpose: a bare LF ends no line, two equal
+//! Content-Length are two, an empty line opens no head (whoever reads heads may
+//! have skipped one before it). Nothing is repaired; what passes means the same
+//! to whoever comes after us.
 
 mod chunks;
 mod class;

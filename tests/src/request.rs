@@ -45,6 +45,13 @@ impl Request {
         Self::new("POST", target).body(body)
     }
 
+    /// A handshake (RFC 6455, section 4.1), as far as the gateway looks at it.
+    pub fn websocket(target: &str) -> Self {
+        Self::get(target)
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+    }
+
     pub fn version(mut self, version: &'static str) -> Self {
         self.version = version;
         self

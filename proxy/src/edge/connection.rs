@@ -20,7 +20,7 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::answer::raw_answer;
 use super::client_stream::ClientStream;
@@ -155,12 +155,11 @@ impl Edge {
         let id = RequestId::at(SystemTime::now());
         let answer = raw_answer(refusal, &id);
         record_malformed(&self.gateway, id, head, peer, refusal);
-        let written = tokio::time::timeout(REFUSAL_TIMEOUT, stream.write_all(&answer)).await;
-        if matches!(written, Ok(Ok(()))) {
-            let _ = stream.flush().await;
+        let sent = tokio::time::timeout(REFUSAL_TIMEOUT, send(&mut stream, &answer)).await;
+        if matches!(sent, Ok(Ok(()))) {
             let _ = tokio::time::timeout(LINGER, discard(&mut stream)).await;
         }
-        let _ = stream.shutdown().await;
+        let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
     }
 
     async fn refuse_overload(&self, mut stream: Stream, peer: IpAddr) {
@@ -168,9 +167,8 @@ impl Edge {
         let id = RequestId::at(SystemTime::now());
         let answer = raw_answer(&Refusal::Overloaded, &id);
         record_malformed(&self.gateway, id, b"", peer, &Refusal::Overloaded);
-        let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
-        let _ = tokio::time::timeout(LINGER, stream.flush()).await;
-        let _ = stream.shutdown().await;
+        let _ = tokio::time::timeout(LINGER, send(&mut stream, &answer)).await;
+        let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
     }
 }
 
@@ -208,6 +206,11 @@ fn head_limits(snapshot: &Snapshot) -> HeadLimits {
         bytes: snapshot.settings.limits.head_bytes,
         timeout: snapshot.settings.limits.head_timeout,
     }
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), answer: &[u8]) -> std::io::Result<()> {
+    stream.write_all(answer).await?;
+    stream.flush().await
 }
 
 async fn discard(stream: &mut ClientStream) {

@@ -147,7 +147,7 @@ impl Exchange<'_> {
                 if answer_has_begun(session) {
                     // Nothing can be added that a client would not take for the
                     // rest of the answer: the connection ends in its middle.
-                    session.shutdown().await;
+                    close(session).await;
                     return false;
                 }
                 if refusal.closes_connection() || context.must_close() {
@@ -170,7 +170,12 @@ async fn linger(session: &mut ServerSession) {
         session.drain_request_body().await
     };
     let _ = within(2 * LINGER, read_on).await;
-    session.shutdown().await;
+    close(session).await;
+}
+
+/// Sends what is buffered first: a client that takes nothing must not keep us.
+pub async fn close(session: &mut ServerSession) {
+    let _ = pingora_timeout::timeout(LINGER, session.shutdown()).await;
 }
 
 async fn send(

@@ -21,7 +21,7 @@ use super::answer_head::mark;
 use super::attempt::{judge_connection, note_connection, peer};
 use super::context::Context;
 use super::decision::{Stop, decide, head_of};
-use super::exchange::{note_end, note_refusal};
+use super::exchange::{close, note_end, note_refusal};
 use super::failure::{Failure, classify, may_connect_again, may_send_again};
 use super::findings;
 use super::header_edit::edit_response;
@@ -68,7 +68,7 @@ impl Upgrades {
         if answer_has_begun(session) {
             self.gateway.metrics.count_refusal(refusal.code());
             note_refusal(context, refusal);
-            session.shutdown().await;
+            close(session).await;
         } else {
             // A client that does not take the answer has gone.
             let _ = self.refuse(session, context, refusal).await;
@@ -183,10 +183,10 @@ impl ProxyHttp for Upgrades {
         reused: bool,
     ) -> Box<Error> {
         let method = &session.req_header().method;
-        let body_at_hand = context.body.is_some() || !session.as_ref().retry_buffer_truncated();
+        // What asks for an upgrade has no body.
         let retry = reused
             && !answer_has_begun(session)
-            && may_send_again(&error, method, body_at_hand, context.outcome.attempts);
+            && may_send_again(&error, method, true, context.outcome.attempts);
         error.set_retry(retry);
         error
     }

@@ -211,12 +211,7 @@ fn a_websocket_upgrade_reaches_the_upstream() {
     });
     let gateway = Gateway::start(&Config::new(upstream.address()));
     let mut client = gateway.connect();
-    client.send(
-        Request::get("/")
-            .header("Connection", "Upgrade")
-            .header("Upgrade", "websocket")
-            .bytes(),
-    );
+    client.send(Request::websocket("/").bytes());
     assert_eq!(client.read_any("GET").status, 101);
     client.send("ping");
     assert_eq!(client.read_to_end(), b"<ping>");

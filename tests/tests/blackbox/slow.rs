@@ -222,12 +222,7 @@ fn a_websocket_may_be_silent() {
     let gateway =
         Gateway::start(&Config::new(upstream.address()).limit("body_timeout_ms", SHORT / 4));
     let mut client = gateway.connect();
-    client.send(
-        Request::get("/")
-            .header("Connection", "Upgrade")
-            .header("Upgrade", "websocket")
-            .bytes(),
-    );
+    client.send(Request::websocket("/").bytes());
     assert_eq!(client.read_any("GET").status, 101);
     pause(Duration::from_millis(SHORT));
     client.send("ping");
