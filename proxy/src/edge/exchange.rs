@@ -47,14 +47,11 @@ impl Exchange<'_> {
         deadline: &mut Deadline,
     ) -> Option<Box<ClientStream>> {
         let mut context = Box::new(Context::new(self.gateway));
-        let served = match session.read_request().await {
-            Ok(true) => self.answer(&mut session, &mut context, deadline).await,
-            // Sound by our rules and not by Pingora's, which are laxer but for
-            // its limits.
-            Ok(false) | Err(_) => Err(Failure::Refused(Refusal::Malformed(
-                Malformation::InvalidHead,
-            ))),
-        };
+        if !matches!(session.read_request().await, Ok(true)) {
+            self.refuse_head(&mut session, &mut context).await;
+            return None;
+        }
+        let served = self.answer(&mut session, &mut context, deadline).await;
         let is_answered = served.is_ok();
         let goes_on = match served {
             Ok(()) => true,
@@ -72,6 +69,15 @@ impl Exchange<'_> {
         let reusable = within(patience, session.finish()).await.ok()??;
         let (stream, _) = reusable.into_parts();
         stream.into_any().downcast::<ClientStream>().ok()
+    }
+
+    /// Sound by our rules and not by Pingora's, which are laxer but for its
+    /// limits. The session has no head then, and must not be asked for it.
+    async fn refuse_head(&self, session: &mut ServerSession, context: &mut Context) {
+        let refusal = Refusal::Malformed(Malformation::InvalidHead);
+        self.fail(session, context, Failure::Refused(refusal)).await;
+        note_end(session, context, false);
+        close(session).await;
     }
 
     async fn answer(

@@ -4,12 +4,14 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use knoxcall_bundle::{LoadOptions, load};
 use knoxcall_counters::Counters;
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::{Config, Ledger, Sink};
 use pingora::apps::ServerApp;
 use pingora::connectors::TransportConnector;
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::server::configuration::ServerConf;
@@ -19,7 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::connection::Edge;
+use super::deadline::Deadline;
 use super::decision::PANIC_HEADER;
+use super::exchange::Exchange;
 use super::upgrade::Upgrades;
 use crate::gateway::Gateway;
 use crate::lifecycle::watch_panics;
@@ -80,6 +84,31 @@ async fn exchange(edge: &Arc<Edge>, listener: &TcpListener, request: String) -> 
     let _ = client.read_to_string(&mut answer).await;
     let _ = served.await;
     answer
+}
+
+/// None is known that our own rules let pass; Pingora's session cannot be asked
+/// for a head that it has not read.
+#[tokio::test]
+async fn a_head_that_only_pingora_refuses_is_answered_and_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(folder.path());
+    let (mut client, server) = tokio::io::duplex(4096);
+    let mut session = Box::new(ServerSession::new_http1(Box::new(server)));
+    session.set_pipelined_prefix(BytesMut::from(&b"GET / HTTP/9.9\r\n\r\n"[..]));
+    let exchange = Exchange {
+        gateway: &gateway,
+        connector: &TransportConnector::new(None),
+        peer: [192, 0, 2, 7].into(),
+    };
+    let mut deadline = Deadline::after(Duration::from_secs(60));
+    assert!(exchange.serve(session, &mut deadline).await.is_none());
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("malformed_request"), "{answer}");
+    gateway.ledger.close();
+    let records = std::fs::read_to_string(folder.path().join("requests.jsonl")).unwrap();
+    assert_eq!(records.lines().count(), 1);
 }
 
 #[tokio::test]
