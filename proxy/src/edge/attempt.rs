@@ -15,7 +15,7 @@ use pingora::{Error, Result};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::failure::{may_connect_again, may_send_again};
-use super::relay::{Relay, answer_has_begun};
+use super::relay::{Relay, answer_has_begun, send_part};
 use super::upstream_stream::UpstreamStream;
 use crate::gateway::Gateway;
 use crate::upstream::address_name;
@@ -31,6 +31,13 @@ pub struct Attempt<'a> {
 pub enum Broke {
     Refused(Refusal),
     Failed { error: Box<Error>, again: bool },
+}
+
+impl Broke {
+    fn for_good(error: Box<Error>) -> Self {
+        let again = false;
+        Self::Failed { error, again }
+    }
 }
 
 impl From<Refusal> for Broke {
@@ -55,11 +62,13 @@ impl Attempt<'_> {
         let patience = peer.options.read_timeout.unwrap_or(LONGEST_PATIENCE);
         let relay = Relay::new(session, &mut upstream, deadline, patience);
         match relay.run(context).await {
-            Ok(true) => {
-                self.release(upstream, &peer).await;
-                Ok(())
+            Ok(over) => {
+                if over.is_reusable {
+                    self.release(upstream, &peer).await;
+                }
+                let sent = send_part(session, over.last, context).await;
+                sent.map_err(Broke::for_good)
             }
-            Ok(false) => Ok(()),
             Err(error) => {
                 let method = &session.req_header().method;
                 let at_hand = context.body.is_some() || session.body_bytes_read() == 0;

@@ -43,6 +43,16 @@ enum Request {
     Unwanted(Box<Error>),
 }
 
+/// What is left of an exchange whose answer is here.
+pub struct Over {
+    /// For [`send_part`], once the upstream's connection is back in the pool:
+    /// the client may ask again the moment it has this, and want it.
+    pub last: Bytes,
+    /// False: the answer came before the request's end, so nothing more can be
+    /// asked on the upstream's connection.
+    pub is_reusable: bool,
+}
+
 enum Event {
     FromClient(Result<Option<Bytes>>),
     FromUpstream(Result<HttpTask>),
@@ -65,10 +75,9 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// From the request's first byte to the answer's last. An error is marked
-    /// with the side that failed. False: the answer came before the request's
-    /// end, so nothing more can be asked on the upstream's connection.
-    pub async fn run(mut self, context: &mut Context) -> Result<bool> {
+    /// From the request's first byte to the last part of the answer, which is
+    /// left to send. An error is marked with the side that failed.
+    pub async fn run(mut self, context: &mut Context) -> Result<Over> {
         self.begin_request(context).await?;
         loop {
             match self.next().await {
@@ -77,8 +86,9 @@ impl<'r> Relay<'r> {
                     self.forward(part.map_err(Error::into_down)?).await;
                 }
                 Event::FromUpstream(Ok(task)) => {
-                    if self.answer(task, context).await? {
-                        return Ok(matches!(self.request, Request::Sent));
+                    if let Some(last) = self.answer(task, context).await? {
+                        let is_reusable = matches!(self.request, Request::Sent);
+                        return Ok(Over { last, is_reusable });
                     }
                 }
                 Event::FromUpstream(Err(error)) => return Err(self.broken(error)),
@@ -179,39 +189,34 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// True: that was the last of it.
-    async fn answer(&mut self, task: HttpTask, context: &mut Context) -> Result<bool> {
-        match task {
+    /// The last part, where that is it.
+    async fn answer(&mut self, task: HttpTask, context: &mut Context) -> Result<Option<Bytes>> {
+        let is_end = match task {
             HttpTask::Header(head, _) if head.status.is_informational() => {
                 self.inform(head, context).await?;
-                Ok(false)
+                return Ok(None);
             }
             HttpTask::Header(head, is_end) => {
                 self.begin_answer(head, context).await?;
-                Ok(self.goes_on_unless(is_end))
+                is_end
             }
-            HttpTask::Body(part, is_end) => {
-                // Its end is sent when the upstream's connection is back in
-                // the pool: the client's next request may want it.
-                let part = part.unwrap_or_default();
-                let write = self.session.write_response_body(part, false);
-                within(client_patience(context), write).await?;
-                Ok(self.goes_on_unless(is_end))
+            HttpTask::Body(part, true) => return Ok(Some(part.unwrap_or_default())),
+            HttpTask::Body(part, false) => {
+                send_part(self.session, part.unwrap_or_default(), context).await?;
+                false
             }
-            HttpTask::Done => Ok(true),
-            HttpTask::Failed(error) => Err(error.into_up()),
+            HttpTask::Done => true,
+            HttpTask::Failed(error) => return Err(error.into_up()),
             HttpTask::UpgradedBody(..) | HttpTask::Trailer(_) => {
-                Err(Error::new_up(ErrorType::InvalidHTTPHeader))
+                return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
             }
+        };
+        if is_end {
+            return Ok(Some(Bytes::new()));
         }
-    }
-
-    /// The upstream has so long again for the next part.
-    fn goes_on_unless(&mut self, is_end: bool) -> bool {
-        if !is_end {
-            self.deadline.set(self.patience);
-        }
-        is_end
+        // The upstream has so long again for the next part.
+        self.deadline.set(self.patience);
+        Ok(None)
     }
 
     /// An interim answer does not move the upstream's deadline: it could go on
@@ -259,6 +264,12 @@ impl<'r> Relay<'r> {
         let write = self.session.write_response_header(head);
         within(client_patience(context), write).await
     }
+}
+
+/// Some of an answer's body.
+pub async fn send_part(session: &mut ServerSession, part: Bytes, context: &Context) -> Result<()> {
+    let write = session.write_response_body(part, false);
+    within(client_patience(context), write).await
 }
 
 pub fn answer_has_begun(session: &ServerSession) -> bool {

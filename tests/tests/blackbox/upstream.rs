@@ -233,7 +233,7 @@ fn targeting(upstream: &Upstream, target: &str) -> Config {
 #[test]
 fn a_real_server_is_served_over_kept_connections() {
     let nginx = Nginx::plain();
-    let gateway = Gateway::start(&Config::new(nginx.address()));
+    let gateway = Gateway::start(&Config::new(nginx.address()).set("/workers", json!(1)));
     let mut client = gateway.connect();
     let answers: Vec<_> = (0..5)
         .map(|number| {

@@ -5,6 +5,12 @@ use knoxcall_tests::config::TOKEN;
 use knoxcall_tests::{Config, Gateway, Request, Upstream, keys, signing};
 use serde_json::{Value, json};
 
+/// One worker: another may come for a kept connection in the very moment in
+/// which it is set free, and then opens one of its own.
+fn config(upstream: &Upstream) -> Config {
+    Config::new(upstream.address()).set("/workers", json!(1))
+}
+
 /// Keeps its first connection for one answer and closes it on the next
 /// request, as a server does whose keep-alive has just run out.
 fn forgetful() -> Upstream {
@@ -31,7 +37,7 @@ fn a_body_of_1_mib_under_a_dead_pooled_connection_is_sent_again() {
     ] {
         let upstream = forgetful();
         let gateway = Gateway::start(
-            &Config::new(upstream.address())
+            &config(&upstream)
                 .edit_route("echo", json!({"environments": {}}))
                 .edit_route("echo", fields.clone()),
         );
@@ -60,7 +66,7 @@ fn a_body_of_1_mib_under_a_dead_pooled_connection_is_sent_again() {
 #[test]
 fn a_body_that_waited_for_our_word_is_sent_again_too() {
     let upstream = forgetful();
-    let gateway = Gateway::start(&Config::new(upstream.address()));
+    let gateway = Gateway::start(&config(&upstream));
     gateway.get("/").assert_served();
     let mut client = gateway.connect();
     let request = Request::new("PUT", "/")
@@ -77,7 +83,7 @@ fn a_body_that_waited_for_our_word_is_sent_again_too() {
 fn a_post_is_never_sent_again() {
     for size in [0, 10, 1_048_576] {
         let upstream = forgetful();
-        let gateway = Gateway::start(&Config::new(upstream.address()));
+        let gateway = Gateway::start(&config(&upstream));
         gateway.get("/").assert_served();
         gateway
             .send(&Request::post("/", vec![b'x'; size]))
@@ -90,7 +96,7 @@ fn a_post_is_never_sent_again() {
 fn a_signed_put_is_sent_again_and_its_signature_counted_once() {
     let upstream = forgetful();
     let gateway = Gateway::start(
-        &Config::new(upstream.address())
+        &config(&upstream)
             .edit_route(
                 "echo",
                 json!({"require_signature": true, "environments": {}}),
@@ -124,7 +130,7 @@ fn a_signed_put_is_sent_again_and_its_signature_counted_once() {
 #[test]
 fn a_fresh_connection_that_breaks_is_not_tried_again() {
     let upstream = Upstream::scripted(|session| session.request().map(drop));
-    let gateway = Gateway::start(&Config::new(upstream.address()));
+    let gateway = Gateway::start(&config(&upstream));
     gateway.get("/").assert_refused(502, "upstream_failed");
     assert_eq!(upstream.requests().len(), 1);
 }
@@ -132,9 +138,7 @@ fn a_fresh_connection_that_breaks_is_not_tried_again() {
 #[test]
 fn connections_are_kept_and_shared_within_one_environment() {
     let upstream = Upstream::start();
-    // Another worker may come a moment too early for a connection that is
-    // still on its way into the pool.
-    let gateway = Gateway::start(&Config::new(upstream.address()).set("/workers", json!(1)));
+    let gateway = Gateway::start(&config(&upstream));
     for _ in 0..5 {
         gateway.get("/").assert_served();
     }
@@ -144,7 +148,7 @@ fn connections_are_kept_and_shared_within_one_environment() {
 #[test]
 fn connections_are_never_shared_across_environments() {
     let upstream = Upstream::start();
-    let gateway = Gateway::start(&Config::new(upstream.address()));
+    let gateway = Gateway::start(&config(&upstream));
     for environment in ["production", "staging", "production", "staging"] {
         gateway
             .send(&Request::get("/").environment(environment))
@@ -167,7 +171,7 @@ fn a_connection_with_unread_bytes_is_not_used_again() {
         }
         Ok(())
     });
-    let gateway = Gateway::start(&Config::new(upstream.address()));
+    let gateway = Gateway::start(&config(&upstream));
     for _ in 0..3 {
         assert_eq!(gateway.get("/").text(), "ok");
     }
