@@ -51,14 +51,13 @@ pub(crate) fn without_api(path: &[u8]) -> &[u8] {
 
 /// `target` is a target's path: empty, or begins with `/` and does not end
 /// with one. `client` has passed [`check`], and is empty or begins with `/`.
-pub fn join(target: &str, client: &[u8]) -> Vec<u8> {
-    let mut joined = Vec::with_capacity(target.len() + client.len().max(1));
-    joined.extend_from_slice(target.as_bytes());
-    joined.extend_from_slice(client);
-    if joined.is_empty() {
-        joined.push(b'/');
-    }
-    joined
+/// `query` is empty or begins with `?`.
+pub fn join(target: &str, client: &[u8], query: &[u8]) -> Vec<u8> {
+    let path: &[u8] = match target.is_empty() && client.is_empty() {
+        true => b"/",
+        false => client,
+    };
+    [target.as_bytes(), path, query].concat()
 }
 
 /// The byte that the two digits after a `%` stand for, and what follows.
@@ -243,7 +242,12 @@ mod tests {
             ("/v1", "/", "/v1/"),
             ("/v1/users", "/123", "/v1/users/123"),
         ] {
-            assert_eq!(join(target, client.as_bytes()), joined.as_bytes());
+            assert_eq!(join(target, client.as_bytes(), b""), joined.as_bytes());
+            let with_query = format!("{joined}?q=/");
+            assert_eq!(
+                join(target, client.as_bytes(), b"?q=/"),
+                with_query.as_bytes()
+            );
         }
     }
 
@@ -322,7 +326,7 @@ mod tests {
         #[test]
         fn a_passed_path_stays_under_its_target(client in tricky()) {
             prop_assume!(check(&client).is_ok());
-            let joined = join("/v1/users", &client);
+            let joined = join("/v1/users", &client, b"");
             prop_assert!(joined.starts_with(b"/v1/users/"));
         }
 

@@ -146,9 +146,8 @@ fn request_values<'r>(admitted: &Admitted<'r, '_>, facts: &RequestFacts<'r>) -> 
 }
 
 fn path_and_query(admitted: &Admitted<'_, '_>, head: &Head<'_>) -> Vec<u8> {
-    let mut target = path::join(&admitted.rules.target.target.path, admitted.path);
-    target.extend_from_slice(head.query());
-    target
+    let target = &admitted.rules.target.target.path;
+    path::join(target, admitted.path, head.query())
 }
 
 /// The client's address and nothing else: whoever is behind us has our word

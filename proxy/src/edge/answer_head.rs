@@ -2,7 +2,7 @@
 //! ends where we end it, without what was said for one hop, and with what is
 //! ours to say.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use knoxcall_filters::names::{UPSTREAM_STATUS, X_REQUEST_ID};
 use knoxcall_filters::rate_limit::Quota;
@@ -10,10 +10,16 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, Result};
 
 use super::context::Context;
-use super::header_edit::edit_response;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Of `Connection`, which name no header that is to be dropped.
+const OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
+
+/// Headers that are added to an answer, Pingora's two among them: a map that
+/// grows moves all it holds.
+const OURS: usize = 8;
 
 /// How a client finds where an answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,30 +39,32 @@ pub fn is_final(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-pub fn make_interim(head: &mut ResponseHeader, context: &Context) {
-    head.set_version(Version::HTTP_11);
-    edit_response(head, |headers| {
-        remove_of_one_hop(headers);
-        frame(headers, Ending::Head);
-        headers.remove(UPSTREAM_STATUS);
-        headers.insert(X_REQUEST_ID, context.id.header_value().clone());
-    });
+pub fn interim_head(upstream: &ResponseHeader, context: &Context) -> Box<ResponseHeader> {
+    let mut headers = kept(&upstream.headers);
+    frame(&mut headers, Ending::Head);
+    headers.remove(UPSTREAM_STATUS);
+    headers.insert(X_REQUEST_ID, context.id.header_value().clone());
+    head(upstream.status, headers)
 }
 
-pub fn make_final(
-    head: &mut ResponseHeader,
+pub fn final_head(
+    upstream: &ResponseHeader,
     request: &RequestHeader,
     context: &Context,
-) -> Result<Ending> {
-    check_coding(&head.headers)?;
-    let (status, ending) = (head.status, Ending::of(head, request));
-    head.set_version(Version::HTTP_11);
-    edit_response(head, |headers| {
-        remove_of_one_hop(headers);
-        frame(headers, ending);
-        mark(headers, status, context);
-    });
-    Ok(ending)
+) -> Result<(Box<ResponseHeader>, Ending)> {
+    check_coding(&upstream.headers)?;
+    let ending = Ending::of(upstream, request);
+    let mut headers = kept(&upstream.headers);
+    frame(&mut headers, ending);
+    mark(&mut headers, upstream.status, context);
+    Ok((head(upstream.status, headers), ending))
+}
+
+fn head(status: StatusCode, headers: HeaderMap) -> Box<ResponseHeader> {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = status;
+    parts.headers = headers;
+    Box::new(ResponseHeader::from(parts))
 }
 
 /// What is ours to say in every answer of an upstream.
@@ -133,22 +141,31 @@ fn check_coding(headers: &HeaderMap) -> Result<()> {
     }
 }
 
-/// RFC 9110, section 7.6.1. `Upgrade` stays: in a 426 it is what the client has
-/// to know. Trailers are not passed on, so none are announced.
-fn remove_of_one_hop(headers: &mut HeaderMap) {
-    let hop = [&CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &TRAILER];
-    if !headers.keys().any(|name| hop.contains(&name)) {
-        return;
+/// What was not said for one hop only (RFC 9110, section 7.6.1), with room for
+/// ours. `Upgrade` stays: in a 426 it is what the client has to know. Trailers
+/// are not passed on, so none are announced.
+fn kept(upstream: &HeaderMap) -> HeaderMap {
+    let nominated = nominated(upstream);
+    let mut kept = HeaderMap::with_capacity(upstream.len() + OURS);
+    for (name, value) in upstream {
+        let is_of_one_hop = [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRAILER].contains(name);
+        if !is_of_one_hop && !nominated.contains(name) {
+            kept.append(name, value.clone());
+        }
     }
-    let lists = headers.get_all(CONNECTION).iter();
-    let named: Vec<HeaderName> = lists
+    kept
+}
+
+/// What `Connection` names beside its own options, but for what we frame by.
+fn nominated(upstream: &HeaderMap) -> Vec<HeaderName> {
+    let lists = upstream.get_all(CONNECTION).iter();
+    lists
         .flat_map(|list| list.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && *name != UPGRADE)
-        .collect();
-    for name in named.iter().chain(hop) {
-        headers.remove(name);
-    }
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !OPTIONS.iter().any(|own| own.eq_ignore_ascii_case(token)))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING)
+        .collect()
 }
 
 #[cfg(test)]
@@ -234,8 +251,8 @@ mod tests {
 
     #[test]
     fn what_is_for_one_hop_stays_there() {
-        let mut all = headers(&[
-            ("connection", "keep-alive, x-one"),
+        let all = headers(&[
+            ("connection", "keep-alive, Upgrade, x-one"),
             ("connection", "x-two, content-length"),
             ("x-one", "1"),
             ("x-two", "2"),
@@ -244,10 +261,16 @@ mod tests {
             ("content-length", "2"),
             ("upgrade", "h2c"),
         ]);
-        remove_of_one_hop(&mut all);
-        assert_eq!(all, headers(&[("content-length", "2"), ("upgrade", "h2c")]));
-        let mut unnamed = headers(&[("keep-alive", "timeout=1"), ("x-own", "1")]);
-        remove_of_one_hop(&mut unnamed);
-        assert_eq!(unnamed, headers(&[("x-own", "1")]));
+        assert_eq!(
+            kept(&all),
+            headers(&[("content-length", "2"), ("upgrade", "h2c")])
+        );
+        let unnamed = headers(&[
+            ("keep-alive", "timeout=1"),
+            ("proxy-connection", "close"),
+            ("x-own", "1"),
+            ("x-own", "2"),
+        ]);
+        assert_eq!(kept(&unnamed), headers(&[("x-own", "1"), ("x-own", "2")]));
     }
 }

@@ -14,6 +14,7 @@ use pingora::{Error, Result};
 
 use super::context::Context;
 use super::deadline::Deadline;
+use super::decision::Passage;
 use super::failure::{may_connect_again, may_send_again};
 use super::relay::{Relay, answer_has_begun, send_part};
 use super::upstream_stream::UpstreamStream;
@@ -26,6 +27,7 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 pub struct Attempt<'a> {
     pub gateway: &'a Arc<Gateway>,
     pub connector: &'a TransportConnector,
+    pub passage: &'a Passage<'a>,
 }
 
 pub enum Broke {
@@ -53,6 +55,7 @@ impl Attempt<'_> {
         context: &mut Context,
         deadline: &mut Deadline,
     ) -> Result<(), Broke> {
+        let head = self.passage.head(session.req_header(), context)?;
         let peer = peer(self.gateway, context).await?;
         let (mut upstream, is_reused) = self.connect(peer.as_ref(), context).await?;
         note_connection(context, &peer, is_reused, Some(upstream.digest()));
@@ -61,7 +64,7 @@ impl Attempt<'_> {
         upstream.write_timeout = peer.options.write_timeout;
         let patience = peer.options.read_timeout.unwrap_or(LONGEST_PATIENCE);
         let relay = Relay::new(session, &mut upstream, deadline, patience);
-        match relay.run(context).await {
+        match relay.run(head, context).await {
             Ok(over) => {
                 if over.is_reusable {
                     self.release(upstream, &peer).await;

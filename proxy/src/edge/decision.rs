@@ -10,7 +10,7 @@ use bytes::Bytes;
 use knoxcall_bundle::UnixSeconds;
 use knoxcall_counters::{Claim, Now, Taken};
 use knoxcall_filters::plan::{
-    BodyNeed, BodyState, Plan, Proto, RequestFacts, body_need, plan, plan_body,
+    BodyNeed, BodyState, Proto, RequestFacts, body_need, plan, plan_body,
 };
 use knoxcall_filters::rate_limit::{Quota, limits};
 use knoxcall_filters::refusal::LimitScope;
@@ -19,13 +19,14 @@ use knoxcall_filters::table::{MethodRules, RouteEntry, Service, TenantTable};
 use knoxcall_filters::{
     Admitted, Caller, ClientAddress, Head, Refusal, Trail, admit, hygiene, locate,
 };
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use smallvec::SmallVec;
 
 use super::body::{BodyError, BodyLimits, keep_for_retry, read_whole};
 use super::context::Context;
 use super::findings;
-use super::header_edit::replace_request;
+use super::header_edit::upstream_request;
 use crate::gateway::Gateway;
 use crate::snapshot::{LiveLimit, Snapshot};
 
@@ -58,23 +59,22 @@ impl From<BodyError> for Stop {
     }
 }
 
-/// Decides. The session's head is then the one that the upstream gets, and the
-/// context says which upstream that is.
-pub async fn decide(
+/// Decides. The context says then to which upstream the request goes.
+pub async fn decide<'t>(
     gateway: &Gateway,
+    snapshot: &'t Snapshot,
     session: &mut ServerSession,
     context: &mut Context,
     peer: IpAddr,
-) -> Result<(), Stop> {
-    let snapshot = context.snapshot.clone();
+) -> Result<Passage<'t>, Stop> {
     let now = gateway.clock.at(context.started);
     let unix = unix_seconds(context.arrived);
 
-    let head = head_of(session);
+    let head = head_of(session.req_header());
     #[cfg(test)]
     assert!(!head.headers.contains_key(PANIC_HEADER), "asked for");
-    let admitted = judge_head(gateway, &snapshot, &head, peer, (now, unix), context)?;
-    consult_limits(gateway, &snapshot, &admitted, (now, unix), context).await?;
+    let admitted = judge_head(gateway, snapshot, &head, peer, (now, unix), context)?;
+    consult_limits(gateway, snapshot, &admitted, (now, unix), context).await?;
     if admitted.service.signature.is_some() {
         context.note(|record| record.signature_valid = Some(false));
         presented(&admitted, &head, unix)?;
@@ -82,49 +82,50 @@ pub async fn decide(
     let need = body_need(&admitted, head.method);
     let standing = Standing::of(&admitted);
 
-    let body = fetch_body(session, &snapshot, need, context).await?;
-    let head = head_of(session);
+    let body = fetch_body(session, snapshot, need, context).await?;
+    let head = head_of(session.req_header());
     let admitted = standing.on(&head);
     if admitted.service.signature.is_some() {
         check_signature(gateway, &admitted, &head, body.as_ref(), context).await?;
     }
-    let plan = make_plan(&admitted, &head, body, unix, context)?;
-    context.target = Some(plan.target_index);
-    replace_request(session.req_header_mut(), plan.headers, &plan.path_and_query)
-        .map_err(|_| Refusal::Internal)?;
-    Ok(())
+    context.target = Some(admitted.rules.target_index);
+    let (body, secrets_in_body) = make_body(&admitted, &head, body, unix, context)?;
+    Ok(Passage {
+        standing,
+        body,
+        secrets_in_body,
+        now: unix,
+    })
 }
 
-/// What the upstream gets in place of what the client sent.
-fn make_plan(
+/// The body as the upstream gets it, into the context, where it was read; and
+/// the names of the secrets that went into it.
+fn make_body(
     admitted: &Admitted<'_, '_>,
     head: &Head<'_>,
-    body: Option<Bytes>,
-    unix: UnixSeconds,
+    original: Option<Bytes>,
+    now: UnixSeconds,
     context: &mut Context,
-) -> Result<Plan, Refusal> {
-    let id = context.id.clone();
-    let facts = RequestFacts {
-        request_id: id.header_value(),
-        now: unix,
-        proto: Proto::Http,
+) -> Result<(BodyState, Vec<Arc<str>>), Refusal> {
+    let Some(original) = original else {
+        return Ok((BodyState::Streamed, Vec::new()));
     };
-    let mut body_state = BodyState::Streamed;
-    let mut secrets_in_body = Vec::new();
-    if let Some(original) = body {
-        let rewritten = plan_body(admitted, head, &original, &facts)?;
-        body_state = BodyState::of(&original, rewritten.as_ref());
-        context.body = Some(match rewritten {
-            Some(new) => {
-                secrets_in_body = new.secrets;
-                new.content
-            }
-            None => original,
-        });
+    let rewritten = plan_body(admitted, head, &original, &facts(context, now))?;
+    let state = BodyState::of(&original, rewritten.as_ref());
+    let (content, secrets) = match rewritten {
+        Some(new) => (new.content, new.secrets),
+        None => (original, Vec::new()),
+    };
+    context.body = Some(content);
+    Ok((state, secrets))
+}
+
+fn facts(context: &Context, now: UnixSeconds) -> RequestFacts<'_> {
+    RequestFacts {
+        request_id: context.id.header_value(),
+        now,
+        proto: Proto::Http,
     }
-    let plan = plan(admitted, head, body_state, &facts)?;
-    findings::note_secrets(context, &plan.secrets_used, secrets_in_body);
-    Ok(plan)
 }
 
 /// Everything that the head alone decides.
@@ -251,6 +252,32 @@ async fn claim_once(
     }
 }
 
+/// A request that may pass, and all that its upstream's head is made of: once
+/// for each try, because making one costs no more than a copy.
+pub struct Passage<'t> {
+    standing: Standing<'t>,
+    body: BodyState,
+    secrets_in_body: Vec<Arc<str>>,
+    now: UnixSeconds,
+}
+
+impl Passage<'_> {
+    /// What the upstream gets in place of what the client sent.
+    pub fn head(
+        &self,
+        client: &RequestHeader,
+        context: &mut Context,
+    ) -> Result<Box<RequestHeader>, Refusal> {
+        let head = head_of(client);
+        let admitted = self.standing.on(&head);
+        let plan = plan(&admitted, &head, self.body, &facts(context, self.now))?;
+        findings::note_secrets(context, &plan.secrets_used, &self.secrets_in_body);
+        upstream_request(client, plan.headers, &plan.path_and_query)
+            .map(Box::new)
+            .map_err(|_| Refusal::Internal)
+    }
+}
+
 /// What was admitted, without the head: that is borrowed from the session, and
 /// the session is needed to read the body.
 struct Standing<'t> {
@@ -277,7 +304,7 @@ impl<'t> Standing<'t> {
         }
     }
 
-    fn on<'h>(self, head: &Head<'h>) -> Admitted<'t, 'h> {
+    fn on<'h>(&self, head: &Head<'h>) -> Admitted<'t, 'h> {
         let path = head.path();
         let from = path.len().saturating_sub(self.path_length);
         Admitted {
@@ -292,8 +319,7 @@ impl<'t> Standing<'t> {
     }
 }
 
-pub fn head_of(session: &ServerSession) -> Head<'_> {
-    let request = session.req_header();
+pub fn head_of(request: &RequestHeader) -> Head<'_> {
     let host = request.headers.get(http::header::HOST);
     Head {
         method: &request.method,

@@ -23,7 +23,7 @@ use super::attempt::{Attempt, Broke};
 use super::client_stream::ClientStream;
 use super::context::Context;
 use super::deadline::Deadline;
-use super::decision::{Stop, decide, head_of};
+use super::decision::{Passage, Stop, decide, head_of};
 use super::failure::{Failure, classify};
 use super::findings;
 use super::relay::{answer_has_begun, client_patience, within};
@@ -86,7 +86,7 @@ impl Exchange<'_> {
         context: &mut Context,
         deadline: &mut Deadline,
     ) -> Result<(), Failure> {
-        let head = head_of(session);
+        let head = head_of(session.req_header());
         findings::note_head(context, &head, self.peer);
         if let Some(probe) = Probe::of_request(&head) {
             if context.must_close() {
@@ -95,18 +95,20 @@ impl Exchange<'_> {
             let answer = probe.answer(self.gateway);
             return send(session, context, answer).await;
         }
-        decide(self.gateway, session, context, self.peer)
+        let snapshot = context.snapshot.clone();
+        let passage = decide(self.gateway, &snapshot, session, context, self.peer)
             .await
             .map_err(|stop| match stop {
                 Stop::Refused(refusal) => Failure::Refused(refusal),
                 Stop::Client(error) => classify(&error.into_down()),
             })?;
-        self.forward(session, context, deadline).await
+        self.forward(&passage, session, context, deadline).await
     }
 
     /// As often as it may be tried.
     async fn forward(
         &self,
+        passage: &Passage<'_>,
         session: &mut ServerSession,
         context: &mut Context,
         deadline: &mut Deadline,
@@ -115,6 +117,7 @@ impl Exchange<'_> {
             let attempt = Attempt {
                 gateway: self.gateway,
                 connector: self.connector,
+                passage,
             };
             match attempt.make(session, context, deadline).await {
                 Ok(()) => return Ok(()),

@@ -65,12 +65,12 @@ pub fn note_trail(context: &mut Context, trail: &Trail) {
 }
 
 /// By name, each once; never by value.
-pub fn note_secrets(context: &mut Context, in_headers: &Arc<[Arc<str>]>, in_body: Vec<Arc<str>>) {
+pub fn note_secrets(context: &mut Context, in_headers: &Arc<[Arc<str>]>, in_body: &[Arc<str>]) {
     let all = if in_body.is_empty() {
         in_headers.clone()
     } else {
         let mut all = in_headers.to_vec();
-        all.extend(in_body);
+        all.extend_from_slice(in_body);
         all.sort_unstable();
         all.dedup();
         all.into()

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::EXPECT;
 use http::{StatusCode, Version};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::client::HttpSession as UpstreamSession;
-use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType, Result};
 
-use super::answer_head::{Ending, is_final, make_final, make_interim};
+use super::answer_head::{Ending, final_head, interim_head, is_final};
 use super::context::Context;
 use super::deadline::Deadline;
 
@@ -31,6 +31,8 @@ pub struct Relay<'r> {
     /// For the upstream's head, and between two parts of its body.
     patience: Duration,
     request: Request,
+    /// The final head is here.
+    answer_begun: bool,
 }
 
 /// How far the request has come.
@@ -55,8 +57,14 @@ pub struct Over {
 
 enum Event {
     FromClient(Result<Option<Bytes>>),
-    FromUpstream(Result<HttpTask>),
+    FromUpstream(Result<Heard>),
     TooLate,
+}
+
+enum Heard {
+    /// The upstream's session holds it.
+    Head,
+    Part(Bytes),
 }
 
 impl<'r> Relay<'r> {
@@ -72,21 +80,22 @@ impl<'r> Relay<'r> {
             deadline,
             patience,
             request: Request::Comes,
+            answer_begun: false,
         }
     }
 
     /// From the request's first byte to the last part of the answer, which is
     /// left to send. An error is marked with the side that failed.
-    pub async fn run(mut self, context: &mut Context) -> Result<Over> {
-        self.begin_request(context).await?;
+    pub async fn run(mut self, head: Box<RequestHeader>, context: &mut Context) -> Result<Over> {
+        self.begin_request(head, context).await?;
         loop {
             match self.next().await {
                 Event::FromClient(part) => {
                     self.allow_body(context);
                     self.forward(part.map_err(Error::into_down)?).await;
                 }
-                Event::FromUpstream(Ok(task)) => {
-                    if let Some(last) = self.answer(task, context).await? {
+                Event::FromUpstream(Ok(heard)) => {
+                    if let Some(last) = self.answer(heard, context).await? {
                         let is_reusable = matches!(self.request, Request::Sent);
                         return Ok(Over { last, is_reusable });
                     }
@@ -108,7 +117,7 @@ impl<'r> Relay<'r> {
         let is_awaited = !matches!(self.request, Request::Comes);
         tokio::select! {
             biased;
-            task = self.upstream.read_response_task() => Event::FromUpstream(task),
+            heard = hear(self.upstream, self.answer_begun) => Event::FromUpstream(heard),
             part = self.session.read_body_or_idle(is_whole), if is_listened_to => {
                 Event::FromClient(part)
             }
@@ -125,12 +134,13 @@ impl<'r> Relay<'r> {
     }
 
     /// The head, and what has come of the body with it.
-    async fn begin_request(&mut self, context: &mut Context) -> Result<()> {
-        let mut head = self.session.req_header().clone();
-        // Ours to the upstream, whatever the client's is to us.
-        head.set_version(Version::HTTP_11);
+    async fn begin_request(
+        &mut self,
+        head: Box<RequestHeader>,
+        context: &mut Context,
+    ) -> Result<()> {
         let awaits_leave = head.headers.contains_key(EXPECT);
-        let sent = self.upstream.write_request_header(Box::new(head)).await;
+        let sent = self.upstream.write_request_header(head).await;
         sent.map_err(Error::into_up)?;
         if let Some(body) = context.body.clone() {
             self.send(&body).await;
@@ -190,42 +200,50 @@ impl<'r> Relay<'r> {
     }
 
     /// The last part, where that is it.
-    async fn answer(&mut self, task: HttpTask, context: &mut Context) -> Result<Option<Bytes>> {
-        let is_end = match task {
-            HttpTask::Header(head, _) if head.status.is_informational() => {
-                self.inform(head, context).await?;
-                return Ok(None);
-            }
-            HttpTask::Header(head, is_end) => {
-                self.begin_answer(head, context).await?;
-                is_end
-            }
-            HttpTask::Body(part, true) => return Ok(Some(part.unwrap_or_default())),
-            HttpTask::Body(part, false) => {
-                send_part(self.session, part.unwrap_or_default(), context).await?;
-                false
-            }
-            HttpTask::Done => true,
-            HttpTask::Failed(error) => return Err(error.into_up()),
-            HttpTask::UpgradedBody(..) | HttpTask::Trailer(_) => {
-                return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
-            }
+    async fn answer(&mut self, heard: Heard, context: &mut Context) -> Result<Option<Bytes>> {
+        let part = match heard {
+            Heard::Head if self.begin_answer(context).await? => Bytes::new(),
+            Heard::Head => return Ok(None),
+            Heard::Part(part) => part,
         };
-        if is_end {
-            return Ok(Some(Bytes::new()));
+        if self.upstream.is_body_done() {
+            return Ok(Some(part));
         }
+        send_part(self.session, part, context).await?;
         // The upstream has so long again for the next part.
         self.deadline.set(self.patience);
         Ok(None)
     }
 
-    /// An interim answer does not move the upstream's deadline: it could go on
-    /// for ever.
-    async fn inform(&mut self, mut head: Box<ResponseHeader>, context: &Context) -> Result<()> {
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    /// False for an interim answer, which does not move the upstream's
+    /// deadline: it could go on for ever.
+    async fn begin_answer(&mut self, context: &mut Context) -> Result<bool> {
+        // It has just been read.
+        let Some(upstream) = self.upstream.resp_header() else {
+            return Err(Error::new_up(ErrorType::InternalError));
+        };
+        let status = upstream.status;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
             // Nobody asked.
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
         }
+        if status.is_informational() {
+            let head = interim_head(upstream, context);
+            self.inform(head, context).await?;
+            return Ok(false);
+        }
+        self.answer_begun = true;
+        context.outcome.upstream_status = Some(status.as_u16());
+        context.outcome.first_byte = Some(context.started.elapsed());
+        let (head, ending) = final_head(upstream, self.session.req_header(), context)?;
+        if context.must_close() || ending == Ending::Close {
+            self.session.set_keepalive(None);
+        }
+        self.write_head(head, context).await?;
+        Ok(true)
+    }
+
+    async fn inform(&mut self, head: Box<ResponseHeader>, context: &Context) -> Result<()> {
         let is_leave = head.status == StatusCode::CONTINUE;
         if is_leave {
             self.allow_body(context);
@@ -236,7 +254,6 @@ impl<'r> Relay<'r> {
         if is_unwanted || self.session.req_header().version != Version::HTTP_11 {
             return Ok(());
         }
-        make_interim(&mut head, context);
         // Pingora would take the body that is to come for one left unread.
         self.session
             .set_close_on_response_before_downstream_finish(false);
@@ -246,24 +263,21 @@ impl<'r> Relay<'r> {
         written
     }
 
-    async fn begin_answer(
-        &mut self,
-        mut head: Box<ResponseHeader>,
-        context: &mut Context,
-    ) -> Result<()> {
-        context.outcome.upstream_status = Some(head.status.as_u16());
-        context.outcome.first_byte = Some(context.started.elapsed());
-        let ending = make_final(&mut head, self.session.req_header(), context)?;
-        if context.must_close() || ending == Ending::Close {
-            self.session.set_keepalive(None);
-        }
-        self.write_head(head, context).await
-    }
-
     async fn write_head(&mut self, head: Box<ResponseHeader>, context: &Context) -> Result<()> {
         let write = self.session.write_response_header(head);
         within(client_patience(context), write).await
     }
+}
+
+/// Loses nothing where it is dropped while it waits. Pingora's own task copies
+/// each head.
+async fn hear(upstream: &mut UpstreamSession, answer_begun: bool) -> Result<Heard> {
+    if !answer_begun {
+        upstream.read_response().await?;
+        return Ok(Heard::Head);
+    }
+    let part = upstream.read_body_bytes().await?;
+    Ok(Heard::Part(part.unwrap_or_default()))
 }
 
 /// Some of an answer's body.

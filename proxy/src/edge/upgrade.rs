@@ -94,9 +94,16 @@ impl ProxyHttp for Upgrades {
         context: &mut Box<Context>,
     ) -> Result<bool> {
         let peer = peer_ip(session);
-        findings::note_head(context, &head_of(session), peer);
-        match decide(&self.gateway, session, context, peer).await {
-            Ok(()) => Ok(false),
+        findings::note_head(context, &head_of(session.req_header()), peer);
+        let snapshot = context.snapshot.clone();
+        let head = decide(&self.gateway, &snapshot, session, context, peer)
+            .await
+            .and_then(|passage| Ok(passage.head(session.req_header(), context)?));
+        match head {
+            Ok(head) => {
+                *session.req_header_mut() = *head;
+                Ok(false)
+            }
             Err(Stop::Client(error)) => Err(error.into_down()),
             Err(Stop::Refused(refusal)) => {
                 self.refuse(session, context, &refusal).await?;
