@@ -34,7 +34,13 @@ fn path(c: &mut Criterion) {
     }
     group.finish();
     c.bench_function("path/join", |b| {
-        b.iter(|| join(black_box("/v1"), black_box(b"/orders/4711")));
+        b.iter(|| {
+            join(
+                black_box("/v1"),
+                black_box(b"/orders/4711"),
+                black_box(b"?q=1"),
+            )
+        });
     });
 }
 

@@ -50,7 +50,6 @@ fn by_name<'t>(
     text: &[u8],
     effort: &mut Effort,
 ) -> Option<&'t Arc<RouteEntry>> {
-    let text = std::str::from_utf8(text).ok()?;
     effort.route_lookups += 2;
     let by_slug = tenant.routes_by_slug.get(text);
     let by_name = tenant.routes_by_name.get(text);
@@ -62,9 +61,9 @@ fn by_name<'t>(
 }
 
 /// The form of RFC 9562 section 4, and no other that a parser might take.
-fn hyphenated(text: &str) -> Option<Uuid> {
+fn hyphenated(text: &[u8]) -> Option<Uuid> {
     (text.len() == 36)
-        .then(|| Uuid::try_parse(text).ok())
+        .then(|| Uuid::try_parse_ascii(text).ok())
         .flatten()
 }
 

@@ -50,9 +50,9 @@ pub struct TenantTable {
     pub id: TenantId,
     pub slug: TenantSlug,
     pub limit: Option<LimitIndex>,
-    pub(crate) routes_by_slug: HashMap<RouteSlug, Arc<RouteEntry>>,
+    pub(crate) routes_by_slug: HashMap<Handle, Arc<RouteEntry>>,
     pub(crate) routes_by_id: HashMap<RouteId, Arc<RouteEntry>>,
-    pub(crate) routes_by_name: HashMap<RouteName, Arc<RouteEntry>>,
+    pub(crate) routes_by_name: HashMap<Handle, Arc<RouteEntry>>,
     pub(crate) rules: RuleTable,
     /// Test keys are valid in these, and only in these. Few.
     pub(crate) sandboxes: Box<[EnvironmentName]>,
@@ -65,6 +65,10 @@ pub struct TenantTable {
     /// Asked where there is no service.
     pub(crate) nobody: Arc<AssignedClients>,
 }
+
+/// What a route is asked for by. A short one lies in its map, so that finding
+/// one of many waits for memory once, not twice.
+pub(crate) type Handle = SmallVec<[u8; 24]>;
 
 #[derive(Debug)]
 pub struct RouteEntry {
@@ -206,6 +210,19 @@ impl RouteTable {
 impl FailingTemplate {
     fn place(&self) -> (&str, &str, &str) {
         (self.route.as_str(), self.environment.as_str(), &self.field)
+    }
+}
+
+impl RouteEntry {
+    pub(crate) fn slug(&self) -> Option<Handle> {
+        let slug = self.slug.as_ref()?;
+        Some(Handle::from_slice(slug.as_str().as_bytes()))
+    }
+
+    /// Where it is the slug, as most are, that finds the route already.
+    pub(crate) fn other_name(&self) -> Option<Handle> {
+        let name = Handle::from_slice(self.name.as_str().as_bytes());
+        Some(name).filter(|name| self.slug().as_ref() != Some(name))
     }
 }
 

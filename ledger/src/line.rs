@@ -216,7 +216,7 @@ impl Line<'_> {
     }
 
     /// A name from the configuration: only secret values are masked.
-    fn name(&mut self, name: &Arc<str>) {
+    fn name(&mut self, name: &Text) {
         let name = self.without_secrets(name.as_bytes());
         self.string(&name);
     }
@@ -227,7 +227,8 @@ impl Line<'_> {
             if index > 0 {
                 self.out.push(b',');
             }
-            self.name(name);
+            let name = self.without_secrets(name.as_bytes());
+            self.string(&name);
         }
         self.out.push(b']');
     }

@@ -1,21 +1,24 @@
 //! One request, as the ledger keeps it. Plain data, filled on the request path:
-//! what the snapshot knows is shared by `Arc`, what the client sent is copied
-//! once. `docs/records.md` describes each field as it is written.
+//! every text is copied once. `docs/records.md` describes each field as it is written.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::Obfuscator;
 
-/// Bytes that came from outside: any bytes at all, UTF-8 or not. Silent in
-/// `Debug`, because a client may put a secret anywhere.
+/// Any bytes at all, UTF-8 or not. Silent in `Debug`, because a client may put
+/// a secret anywhere.
+///
+/// Short ones lie in the record itself. Names of the configuration are copied
+/// as well: the record is written on another thread, and counting it as one
+/// more owner of six names costs more than their bytes.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Text(Cow<'static, [u8]>);
+pub struct Text(SmallVec<[u8; 32]>);
 
 /// Who brought the request to its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,8 +60,8 @@ pub struct RequestRecord {
     pub tenant_id: Option<Uuid>,
     pub route_id: Option<Uuid>,
     /// The route's slug.
-    pub route: Option<Arc<str>>,
-    pub environment: Option<Arc<str>>,
+    pub route: Option<Text>,
+    pub environment: Option<Text>,
     pub sandbox: bool,
     pub method: Text,
     pub host: Text,
@@ -69,7 +72,7 @@ pub struct RequestRecord {
     /// What the client was answered; `None` if nothing was sent.
     pub status: Option<u16>,
     pub upstream_status: Option<u16>,
-    pub upstream_host: Option<Arc<str>>,
+    pub upstream_host: Option<Text>,
     pub upstream_address: Option<SocketAddr>,
     /// Times an upstream was tried.
     pub attempts: u32,
@@ -86,9 +89,9 @@ pub struct RequestRecord {
     pub peer_ip: Option<IpAddr>,
     pub user_agent: Option<Text>,
     pub client_id: Option<Uuid>,
-    pub client_name: Option<Arc<str>>,
+    pub client_name: Option<Text>,
     /// The API key's id, never the key.
-    pub key_id: Option<Arc<str>>,
+    pub key_id: Option<Text>,
     pub identification_method: Option<&'static str>,
     pub authorized: bool,
     /// The stable code of the refusal.
@@ -116,15 +119,11 @@ pub struct RequestRecord {
 // === impl Text ===
 
 impl Text {
-    pub const fn from_static(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text.as_bytes()))
-    }
-
     /// Bytes of memory that are its own.
     fn weight(&self) -> usize {
-        match &self.0 {
-            Cow::Borrowed(_) => 0,
-            Cow::Owned(bytes) => bytes.capacity(),
+        match self.0.spilled() {
+            true => self.0.capacity(),
+            false => 0,
         }
     }
 
@@ -135,7 +134,7 @@ impl Text {
 
 impl From<&[u8]> for Text {
     fn from(bytes: &[u8]) -> Self {
-        Self(Cow::Owned(bytes.to_vec()))
+        Self(SmallVec::from_slice(bytes))
     }
 }
 
@@ -147,7 +146,7 @@ impl From<&str> for Text {
 
 impl From<Vec<u8>> for Text {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Cow::Owned(bytes))
+        Self(SmallVec::from_vec(bytes))
     }
 }
 
@@ -225,9 +224,14 @@ impl RequestRecord {
         }
     }
 
-    /// Bytes of memory that it keeps beside its own size: what the client sent.
+    /// Bytes of memory that it keeps beside its own size.
     pub(crate) fn weight(&self) -> usize {
         let optional = [
+            &self.route,
+            &self.environment,
+            &self.upstream_host,
+            &self.client_name,
+            &self.key_id,
             &self.user_agent,
             &self.error_detail,
             &self.client_request_id,
@@ -275,14 +279,14 @@ mod tests {
     fn everything_that_a_client_can_make_long_has_weight() {
         let long = || Text::from(vec![b'a'; 1000]);
         let record = RequestRecord {
-            method: Text::from_static("GET"),
+            method: "GET".into(),
             path: long(),
             host: long(),
             user_agent: Some(long()),
             client_request_id: Some(long()),
             client_origin: Some(long()),
             error_detail: Some(long()),
-            headers: vec![(Text::from_static("accept"), long())],
+            headers: vec![("accept".into(), long())],
             body: Some(Body {
                 bytes: long(),
                 kind: BodyKind::Other,

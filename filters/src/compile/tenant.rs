@@ -79,9 +79,9 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
             rules: RuleTable::new(
                 rules.flat_map(|(route, entry)| route.match_rules.iter().map(move |r| (r, entry))),
             ),
-            routes_by_slug: first_by(&routes, |route| route.slug.clone()),
+            routes_by_slug: first_by(&routes, RouteEntry::slug),
             routes_by_id: first_by(&routes, |route| Some(route.id)),
-            routes_by_name: first_by(&routes, |route| Some(route.name.clone())),
+            routes_by_name: first_by(&routes, RouteEntry::other_name),
             sandboxes: self.sandboxes.into_iter().cloned().collect(),
             keys,
             longest_tolerance: longest_tolerance(&tenant.routes),

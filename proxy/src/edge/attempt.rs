@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knoxcall_filters::Refusal;
+use knoxcall_ledger::Text;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
@@ -120,7 +121,7 @@ pub async fn peer(gateway: &Gateway, context: &mut Context) -> Result<Arc<HttpPe
         .and_then(|target| snapshot.upstreams.get(target.0))
         .ok_or(Refusal::Internal)?;
     context.outcome.attempts += 1;
-    context.note(|record| record.upstream_host = Some(prepared.authority.clone()));
+    context.note(|record| record.upstream_host = Some(Text::from(&*prepared.authority)));
     gateway.upstreams.peer(prepared, context.started).await
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use knoxcall_bundle::ids::RouteSlug;
 use knoxcall_filters::names::X_REQUEST_ID;
 use knoxcall_filters::{Head, Site, Trail};
 use knoxcall_ledger::{Body, BodyKind, Text};
@@ -20,7 +21,7 @@ const LONGEST_BODY: usize = 16 * 1024;
 pub fn note_head(context: &mut Context, head: &Head, peer: std::net::IpAddr) {
     let captured = captured_headers(context, head.headers);
     context.note(|record| {
-        record.method = method(head.method);
+        record.method = Text::from(head.method.as_str());
         record.host = Text::from(head.host);
         record.path = Text::from(head.target);
         record.protocol = protocol(head.version);
@@ -47,20 +48,18 @@ pub fn note_trail(context: &mut Context, trail: &Trail) {
         record.authorized = trail.identification.is_some();
         if let Some(route) = trail.route {
             record.route_id = Some(route.id.0);
-            record.route = Some(match &route.slug {
-                Some(slug) => slug.shared(),
-                None => route.name.shared(),
-            });
+            let slug = route.slug.as_ref().map(RouteSlug::as_str);
+            record.route = Some(Text::from(slug.unwrap_or(route.name.as_str())));
         }
         if let Some(service) = trail.service {
-            record.environment = Some(service.environment.shared());
+            record.environment = Some(Text::from(service.environment.as_str()));
             record.sandbox = service.sandbox;
         }
         if let Some(client) = trail.client {
             record.client_id = Some(client.id.0);
-            record.client_name = Some(client.name.shared());
+            record.client_name = Some(Text::from(client.name.as_str()));
         }
-        record.key_id = trail.key.map(|key| key.id.shared());
+        record.key_id = trail.key.map(|key| Text::from(key.id.as_str()));
     });
 }
 
@@ -122,20 +121,6 @@ fn body_kind(content_type: Option<&HeaderValue>) -> BodyKind {
         BodyKind::Form
     } else {
         BodyKind::Other
-    }
-}
-
-/// The common ones without a copy.
-fn method(method: &Method) -> Text {
-    match *method {
-        Method::GET => Text::from_static("GET"),
-        Method::HEAD => Text::from_static("HEAD"),
-        Method::POST => Text::from_static("POST"),
-        Method::PUT => Text::from_static("PUT"),
-        Method::PATCH => Text::from_static("PATCH"),
-        Method::DELETE => Text::from_static("DELETE"),
-        Method::OPTIONS => Text::from_static("OPTIONS"),
-        ref other => Text::from(other.as_str()),
     }
 }
 
