@@ -9,8 +9,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use http::{HeaderValue, Method};
 use knoxcall_bundle::ids::{
-    ClientId, ClientName, EnvironmentName, KeyId, RouteId, RouteName, RouteSlug, TenantId,
-    TenantSlug,
+    ClientId, ClientName, EnvironmentName, KeyId, RouteId, RouteName, TenantId, TenantSlug,
 };
 use knoxcall_bundle::{
     KeyDigest, KeyKind, RateLimit, SecretValue, Signature, Target, UnixSeconds, Upstream,
@@ -66,14 +65,14 @@ pub struct TenantTable {
     pub(crate) nobody: Arc<AssignedClients>,
 }
 
-/// What a route is asked for by. A short one lies in its map, so that finding
-/// one of many waits for memory once, not twice.
-pub(crate) type Handle = SmallVec<[u8; 24]>;
+/// What a route is asked for by. A short one lies where it is kept: with many
+/// routes, text elsewhere is in no cache and has to be waited for.
+pub type Handle = SmallVec<[u8; 24]>;
 
 #[derive(Debug)]
 pub struct RouteEntry {
     pub id: RouteId,
-    pub slug: Option<RouteSlug>,
+    pub slug: Option<Handle>,
     pub name: RouteName,
     /// A disabled route is not found, by callers who are known to it.
     pub enabled: bool,
@@ -214,15 +213,18 @@ impl FailingTemplate {
 }
 
 impl RouteEntry {
-    pub(crate) fn slug(&self) -> Option<Handle> {
-        let slug = self.slug.as_ref()?;
-        Some(Handle::from_slice(slug.as_str().as_bytes()))
+    /// The slug, else the name.
+    pub fn handle(&self) -> &[u8] {
+        match &self.slug {
+            Some(slug) => slug,
+            None => self.name.as_str().as_bytes(),
+        }
     }
 
     /// Where it is the slug, as most are, that finds the route already.
     pub(crate) fn other_name(&self) -> Option<Handle> {
         let name = Handle::from_slice(self.name.as_str().as_bytes());
-        Some(name).filter(|name| self.slug().as_ref() != Some(name))
+        Some(name).filter(|name| self.slug.as_ref() != Some(name))
     }
 }
 

@@ -79,7 +79,7 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
             rules: RuleTable::new(
                 rules.flat_map(|(route, entry)| route.match_rules.iter().map(move |r| (r, entry))),
             ),
-            routes_by_slug: first_by(&routes, RouteEntry::slug),
+            routes_by_slug: first_by(&routes, |route| route.slug.clone()),
             routes_by_id: first_by(&routes, |route| Some(route.id)),
             routes_by_name: first_by(&routes, RouteEntry::other_name),
             sandboxes: self.sandboxes.into_iter().cloned().collect(),
@@ -126,7 +126,7 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
         Arc::new(RouteEntry {
             services: services.collect(),
             id: route.id,
-            slug: route.slug.clone(),
+            slug: (route.slug.as_ref()).map(|slug| slug.as_str().as_bytes().into()),
             name: route.name.clone(),
             enabled: route.enabled,
             base_environment: route.base_environment.clone(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
-use knoxcall_bundle::ids::RouteSlug;
 use knoxcall_filters::names::X_REQUEST_ID;
 use knoxcall_filters::{Head, Site, Trail};
 use knoxcall_ledger::{Body, BodyKind, Text};
@@ -48,8 +47,7 @@ pub fn note_trail(context: &mut Context, trail: &Trail) {
         record.authorized = trail.identification.is_some();
         if let Some(route) = trail.route {
             record.route_id = Some(route.id.0);
-            let slug = route.slug.as_ref().map(RouteSlug::as_str);
-            record.route = Some(Text::from(slug.unwrap_or(route.name.as_str())));
+            record.route = Some(Text::from(route.handle()));
         }
         if let Some(service) = trail.service {
             record.environment = Some(Text::from(service.environment.as_str()));
