@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use pingora_timeout::timeout;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue, Pipeline, RedisError};
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use crate::memory;
 use crate::take::SCRIPT;
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// For connecting and all that is said first.
+const LEAST_DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Questions that may be on their way at once before senders wait.
@@ -177,9 +178,11 @@ impl Link {
     }
 
     async fn dial_once(&self) -> Result<(), RedisError> {
+        // Whoever asks has a time-out; one more would be one more timer for
+        // each question.
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(DIAL_TIMEOUT))
-            .set_response_timeout(Some(self.patience.max(DIAL_TIMEOUT)))
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
         let mut redis = self
             .client
@@ -275,9 +278,10 @@ async fn dial_until_up(dialing: Dialing) {
         let Some(link) = dialing.0.upgrade() else {
             return;
         };
-        match link.dial_once().await {
-            Ok(()) => return,
-            Err(error) => link.went_away(Phase::Fresh, &reason(&error)),
+        match timeout(link.patience.max(LEAST_DIAL_TIMEOUT), link.dial_once()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => link.went_away(Phase::Fresh, &reason(&error)),
+            Err(_) => link.went_away(Phase::Fresh, "no connection in time"),
         }
     }
 }

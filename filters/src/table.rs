@@ -65,9 +65,10 @@ pub struct TenantTable {
     pub(crate) nobody: Arc<AssignedClients>,
 }
 
-/// What a route is asked for by. A short one lies where it is kept: with many
-/// routes, text elsewhere is in no cache and has to be waited for.
-pub type Handle = SmallVec<[u8; 24]>;
+/// What a route is asked for by. It lies where it is kept: with many routes,
+/// text elsewhere is in no cache and has to be waited for. In a map, with what
+/// it leads to, it fills one cache line.
+pub type Handle = SmallVec<[u8; 48]>;
 
 #[derive(Debug)]
 pub struct RouteEntry {
