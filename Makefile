@@ -43,6 +43,7 @@ lint: bootstrap ## formatting, clippy, dependencies, licences, script syntax
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 	scripts/lint-scripts
 

@@ -35,7 +35,7 @@ pub struct Context {
     /// the ledger would keep nothing.
     record: Option<Box<RequestRecord>>,
     pub outcome: Outcome,
-    /// Where the request goes; its head is the one that goes there.
+    /// Where the request goes.
     pub target: Option<TargetIndex>,
     /// The whole body, where it has been read before a peer was chosen.
     pub body: Option<Bytes>,
