@@ -69,6 +69,7 @@ pub struct TenantTable {
 /// text elsewhere is in no cache and has to be waited for. In a map, with what
 /// it leads to, it fills one cache line.
 pub type Handle = SmallVec<[u8; 48]>;
+const _: () = assert!(size_of::<(Handle, Arc<RouteEntry>)>() <= 64);
 
 #[derive(Debug)]
 pub struct RouteEntry {

@@ -17,7 +17,7 @@ use crate::table::Service;
 /// In the client's order; a name with several values stands once for each.
 pub type Kept<'h> = SmallVec<[(&'h HeaderName, &'h HeaderValue); 16]>;
 
-type HeaderNames = SmallVec<[HeaderName; 4]>;
+pub type HeaderNames = SmallVec<[HeaderName; 4]>;
 
 /// Everything of these families is ours, and so are `x-knox-*` headers that
 /// do not exist yet.
@@ -223,9 +223,9 @@ fn holds_our_key(value: &HeaderValue) -> bool {
     is_ours(credentials)
 }
 
-/// Headers that the client's `Connection` names are for this hop as well; not
+/// Headers that a message's `Connection` names are for this hop as well; not
 /// those by which the message is framed and addressed, however.
-fn nominated(headers: &HeaderMap) -> HeaderNames {
+pub fn nominated(headers: &HeaderMap) -> HeaderNames {
     tokens(headers, &CONNECTION)
         .filter(|token| !is_connection_option(token))
         .filter_map(|token| HeaderName::from_bytes(token).ok())

@@ -217,7 +217,11 @@ impl Line<'_> {
 
     /// A name from the configuration: only secret values are masked.
     fn name(&mut self, name: &Text) {
-        let name = self.without_secrets(name.as_bytes());
+        self.known(name.as_bytes());
+    }
+
+    fn known(&mut self, name: &[u8]) {
+        let name = self.without_secrets(name);
         self.string(&name);
     }
 
@@ -227,8 +231,7 @@ impl Line<'_> {
             if index > 0 {
                 self.out.push(b',');
             }
-            let name = self.without_secrets(name.as_bytes());
-            self.string(&name);
+            self.known(name.as_bytes());
         }
         self.out.push(b']');
     }

@@ -40,6 +40,7 @@ pub struct LiveLimit {
     pub scope: LimitScope,
     bucket: Bucket,
 }
+const _: () = assert!(size_of::<LiveLimit>() <= 64);
 
 #[derive(Debug, Error)]
 pub enum CompileError {

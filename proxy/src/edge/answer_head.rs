@@ -6,6 +6,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use knoxcall_filters::names::{UPSTREAM_STATUS, X_REQUEST_ID};
 use knoxcall_filters::rate_limit::Quota;
+use knoxcall_filters::upstream_headers::nominated;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, Result};
 
@@ -13,9 +14,6 @@ use super::context::Context;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-
-/// Of `Connection`, which name no header that is to be dropped.
-const OPTIONS: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
 
 /// Headers that are added to an answer, Pingora's two among them: a map that
 /// grows moves all it holds.
@@ -154,18 +152,6 @@ fn kept(upstream: &HeaderMap) -> HeaderMap {
         }
     }
     kept
-}
-
-/// What `Connection` names beside its own options, but for what we frame by.
-fn nominated(upstream: &HeaderMap) -> Vec<HeaderName> {
-    let lists = upstream.get_all(CONNECTION).iter();
-    lists
-        .flat_map(|list| list.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !OPTIONS.iter().any(|own| own.eq_ignore_ascii_case(token)))
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING)
-        .collect()
 }
 
 #[cfg(test)]

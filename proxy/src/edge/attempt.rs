@@ -15,8 +15,8 @@ use pingora::{Error, Result};
 
 use super::context::Context;
 use super::deadline::Deadline;
-use super::decision::Passage;
 use super::failure::{may_connect_again, may_send_again};
+use super::passage::Passage;
 use super::relay::{Relay, answer_has_begun, send_part};
 use super::upstream_stream::UpstreamStream;
 use crate::gateway::Gateway;

@@ -9,16 +9,11 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use knoxcall_bundle::UnixSeconds;
 use knoxcall_counters::{Claim, Now, Taken};
-use knoxcall_filters::plan::{
-    BodyNeed, BodyState, Proto, RequestFacts, body_need, plan, plan_body,
-};
+use knoxcall_filters::plan::{BodyNeed, BodyState, body_need, plan_body};
 use knoxcall_filters::rate_limit::{Quota, limits};
 use knoxcall_filters::refusal::LimitScope;
 use knoxcall_filters::signature::{ReplayClaim, presented, verify};
-use knoxcall_filters::table::{MethodRules, RouteEntry, Service, TenantTable};
-use knoxcall_filters::{
-    Admitted, Caller, ClientAddress, Head, Refusal, Trail, admit, hygiene, locate,
-};
+use knoxcall_filters::{Admitted, Head, Refusal, Trail, admit, hygiene, locate};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use smallvec::SmallVec;
@@ -26,7 +21,7 @@ use smallvec::SmallVec;
 use super::body::{BodyError, BodyLimits, keep_for_retry, read_whole};
 use super::context::Context;
 use super::findings;
-use super::header_edit::upstream_request;
+use super::passage::{Passage, Standing, facts};
 use crate::gateway::Gateway;
 use crate::snapshot::{LiveLimit, Snapshot};
 
@@ -118,14 +113,6 @@ fn make_body(
     };
     context.body = Some(content);
     Ok((state, secrets))
-}
-
-fn facts(context: &Context, now: UnixSeconds) -> RequestFacts<'_> {
-    RequestFacts {
-        request_id: context.id.header_value(),
-        now,
-        proto: Proto::Http,
-    }
 }
 
 /// Everything that the head alone decides.
@@ -249,73 +236,6 @@ async fn claim_once(
         // Signed before this process could have remembered it.
         Claim::BeforeStart => Err(Refusal::SignatureExpired),
         Claim::Unavailable => Err(Refusal::DependencyUnavailable),
-    }
-}
-
-/// A request that may pass, and all that its upstream's head is made of: once
-/// for each try, because making one costs no more than a copy.
-pub struct Passage<'t> {
-    standing: Standing<'t>,
-    body: BodyState,
-    secrets_in_body: Vec<Arc<str>>,
-    now: UnixSeconds,
-}
-
-impl Passage<'_> {
-    /// What the upstream gets in place of what the client sent.
-    pub fn head(
-        &self,
-        client: &RequestHeader,
-        context: &mut Context,
-    ) -> Result<Box<RequestHeader>, Refusal> {
-        let head = head_of(client);
-        let admitted = self.standing.on(&head);
-        let plan = plan(&admitted, &head, self.body, &facts(context, self.now))?;
-        findings::note_secrets(context, &plan.secrets_used, &self.secrets_in_body);
-        upstream_request(client, plan.headers, &plan.path_and_query)
-            .map(Box::new)
-            .map_err(|_| Refusal::Internal)
-    }
-}
-
-/// What was admitted, without the head: that is borrowed from the session, and
-/// the session is needed to read the body.
-struct Standing<'t> {
-    tenant: &'t TenantTable,
-    route: &'t Arc<RouteEntry>,
-    service: &'t Service,
-    rules: &'t Arc<MethodRules>,
-    caller: Caller<'t>,
-    address: ClientAddress,
-    /// The client's path is the end of the target's: only prefixes are taken off.
-    path_length: usize,
-}
-
-impl<'t> Standing<'t> {
-    fn of(admitted: &Admitted<'t, '_>) -> Self {
-        Self {
-            tenant: admitted.tenant,
-            route: admitted.route,
-            service: admitted.service,
-            rules: admitted.rules,
-            caller: admitted.caller,
-            address: admitted.address,
-            path_length: admitted.path.len(),
-        }
-    }
-
-    fn on<'h>(&self, head: &Head<'h>) -> Admitted<'t, 'h> {
-        let path = head.path();
-        let from = path.len().saturating_sub(self.path_length);
-        Admitted {
-            tenant: self.tenant,
-            route: self.route,
-            service: self.service,
-            rules: self.rules,
-            caller: self.caller,
-            address: self.address,
-            path: path.get(from..).unwrap_or_default(),
-        }
     }
 }
 

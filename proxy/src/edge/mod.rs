@@ -20,6 +20,7 @@ mod findings;
 mod head_reader;
 mod header_edit;
 mod malformed;
+mod passage;
 mod relay;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! `pass` of a Unix socket's query, where `+` is a space.
 
 use knoxcall_bundle::SecretValue;
+use percent_encoding::percent_decode_str;
 
 pub fn of(url: &SecretValue) -> Option<SecretValue> {
     let url = url.expose();
@@ -29,26 +30,7 @@ fn parameter(query: &str) -> Option<&str> {
 
 /// A `%` without two digits stays. The URL has been checked: it is UTF-8.
 fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let (byte, after) = match escaped(rest) {
-            Some((byte, after)) => (byte, after),
-            None => (*first, after),
-        };
-        bytes.push(byte);
-        rest = after;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn escaped(text: &[u8]) -> Option<(u8, &[u8])> {
-    let [b'%', high, low, after @ ..] = text else {
-        return None;
-    };
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let value = digit(*high)? * 16 + digit(*low)?;
-    Some((u8::try_from(value).ok()?, after))
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
