@@ -1,6 +1,6 @@
 //! Buckets by name. A name's state outlives the bundle that named it: a reload
-//! that changes a limit gets a new [`Bucket`] over the same [`State`]. Whoever
-//! serves requests keeps the bucket and never looks one up.
+//! that changes a limit gets a new [`Bucket`] that counts in the first of its
+//! name. Whoever serves requests keeps the bucket and never looks one up.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -12,22 +12,31 @@ use crate::lease::{Lease, Stand};
 use crate::limit::{Limit, Quota, Rate};
 use crate::time::Now;
 
-/// One limit, ready to be taken from. A clone is the same bucket: whoever has
-/// many keeps them by value, one step nearer to what is counted.
-#[derive(Clone, Debug)]
+/// One limit, ready to be taken from. Of many limits none is in the
+/// processor's caches: rate and count lie together, and one line is fetched.
+#[derive(Debug)]
+#[repr(align(64))]
 pub struct Bucket {
     limit: Limit,
     rate: Rate,
-    state: Arc<State>,
+    place: Place,
+}
+const _: () = assert!(size_of::<Bucket>() <= 64);
+
+/// Where a bucket counts.
+#[derive(Debug)]
+enum Place {
+    Here(State),
+    /// In the first bucket of the name, which counts in itself.
+    First(Arc<Bucket>),
 }
 
 /// What all buckets of one name share.
 #[derive(Debug)]
-pub(crate) struct State {
-    pub name: Arc<str>,
+struct State {
     gcra: Gcra,
     /// With Redis only.
-    pub lease: Option<Arc<Lease>>,
+    lease: Option<Arc<Lease>>,
 }
 
 /// Who decides at the moment.
@@ -65,11 +74,11 @@ impl AsRef<Bucket> for Bucket {
 }
 
 impl Bucket {
-    fn new(limit: Limit, state: Arc<State>) -> Bucket {
+    fn new(limit: Limit, place: Place) -> Bucket {
         Bucket {
             limit,
             rate: limit.rate(),
-            state,
+            place,
         }
     }
 
@@ -77,12 +86,22 @@ impl Bucket {
         self.limit
     }
 
-    pub(crate) fn state(&self) -> &State {
-        &self.state
+    fn state(&self) -> &State {
+        match &self.place {
+            Place::Here(state) => state,
+            Place::First(first) => first.state(),
+        }
+    }
+
+    fn first(self: &Arc<Self>) -> &Arc<Self> {
+        match &self.place {
+            Place::Here(_) => self,
+            Place::First(first) => first,
+        }
     }
 
     pub(crate) fn lease(&self) -> Option<&Arc<Lease>> {
-        self.state.lease.as_ref()
+        self.state().lease.as_ref()
     }
 
     pub(crate) fn take(&self, judge: Judge, now: Now) -> Step {
@@ -106,7 +125,7 @@ impl Bucket {
 
     pub(crate) fn give_back(&self, receipt: Receipt, now: Now) {
         match (receipt, self.lease()) {
-            (Receipt::Local(token), _) => self.state.gcra.give_back(token),
+            (Receipt::Local(token), _) => self.state().gcra.give_back(token),
             (Receipt::Leased, Some(lease)) => lease.give_back(now),
             (Receipt::Leased, None) | (Receipt::InHand, _) => {}
         }
@@ -117,7 +136,7 @@ impl Bucket {
     }
 
     fn take_local(&self, rate: Rate, now: Now) -> Step {
-        match self.state.gcra.take(rate, now) {
+        match self.state().gcra.take(rate, now) {
             Ok((token, quota)) => Step::Took(Receipt::Local(token), quota),
             Err(empty) => Step::Refused(empty),
         }
@@ -141,43 +160,46 @@ impl Bucket {
 
 #[derive(Debug)]
 pub(crate) struct Registry {
-    leased: bool,
+    /// Where buckets live in Redis: how their keys begin.
+    key_prefix: Option<String>,
     entries: Mutex<Entries>,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
-    by_name: HashMap<Arc<str>, Arc<Bucket>>,
+    by_name: HashMap<Box<str>, Arc<Bucket>>,
     sweep_at: usize,
 }
 
 impl Registry {
     const SWEPT_FROM: usize = 1_024;
 
-    /// `leased`: do buckets live in Redis?
-    pub(crate) fn new(leased: bool) -> Registry {
+    pub(crate) fn new(key_prefix: Option<String>) -> Registry {
         Registry {
-            leased,
+            key_prefix,
             entries: Mutex::default(),
         }
     }
 
     pub(crate) fn bucket(&self, name: &str, limit: Limit) -> Arc<Bucket> {
         let mut entries = self.lock();
-        let state = match entries.by_name.get(name) {
+        let place = match entries.by_name.get(name) {
             Some(bucket) if bucket.limit == limit => return Arc::clone(bucket),
-            Some(bucket) => Arc::clone(&bucket.state),
-            None => Arc::new(State {
-                name: Arc::from(name),
-                gcra: Gcra::default(),
-                lease: self.leased.then(Arc::default),
-            }),
+            Some(bucket) => Place::First(Arc::clone(bucket.first())),
+            None => Place::Here(self.state(name)),
         };
-        let name = Arc::clone(&state.name);
-        let bucket = Arc::new(Bucket::new(limit, state));
-        entries.by_name.insert(name, Arc::clone(&bucket));
+        let bucket = Arc::new(Bucket::new(limit, place));
+        entries.by_name.insert(name.into(), Arc::clone(&bucket));
         entries.sweep();
         bucket
+    }
+
+    fn state(&self, name: &str) -> State {
+        let lease = |prefix| Arc::new(Lease::new(format!("{prefix}limit:{name}")));
+        State {
+            gcra: Gcra::default(),
+            lease: self.key_prefix.as_ref().map(lease),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -196,7 +218,7 @@ impl Entries {
             return;
         }
         self.by_name.retain(|_, bucket| {
-            Arc::strong_count(bucket) > 1 || Arc::strong_count(&bucket.state) > 1
+            Arc::strong_count(bucket) > 1 || Arc::strong_count(bucket.first()) > 1
         });
         self.sweep_at = self.by_name.len().saturating_mul(2);
     }
@@ -221,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_same_name_is_the_same_bucket() {
-        let registry = Registry::new(false);
+        let registry = Registry::new(None);
         let first = registry.bucket("route/a", limit(5, MINUTE, 0));
         assert_eq!(drain(&first), 5);
         assert_eq!(drain(&registry.bucket("route/a", limit(5, MINUTE, 0))), 0);
@@ -230,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_changed_limit_applies_to_the_state_there_is() {
-        let registry = Registry::new(false);
+        let registry = Registry::new(None);
         let old = registry.bucket("route/a", limit(10, MINUTE, 0));
         assert_eq!(drain(&old), 10);
         let with_burst = registry.bucket("route/a", limit(10, MINUTE, 3));
@@ -240,7 +262,7 @@ mod tests {
 
     #[test]
     fn sweeps_what_nobody_holds_and_nothing_else() {
-        let registry = Registry::new(false);
+        let registry = Registry::new(None);
         let held = registry.bucket("held", limit(5, MINUTE, 0));
         let old = registry.bucket("changed", limit(5, MINUTE, 0));
         drop(registry.bucket("changed", limit(6, MINUTE, 0)));
@@ -252,11 +274,5 @@ mod tests {
         assert!(registry.len() < 2_500, "{} left", registry.len());
         assert_eq!(drain(&registry.bucket("held", limit(5, MINUTE, 0))), 0);
         assert_eq!(drain(&registry.bucket("changed", limit(5, MINUTE, 0))), 0);
-    }
-
-    #[test]
-    fn a_bucket_without_redis_is_small() {
-        assert!(size_of::<Bucket>() <= 64);
-        assert!(size_of::<State>() <= 32);
     }
 }

@@ -18,6 +18,8 @@ const REFUSAL_BELIEVED: Duration = Duration::from_secs(1);
 /// What an instance knows of a bucket that lives in Redis.
 #[derive(Debug)]
 pub(crate) struct Lease {
+    /// The bucket's, in Redis.
+    key: String,
     /// Milliseconds since the epoch of the lease's end, and in the low 16 bits
     /// its tokens.
     word: AtomicU64,
@@ -47,9 +49,10 @@ pub(crate) enum Stand {
     Dry,
 }
 
-impl Default for Lease {
-    fn default() -> Lease {
+impl Lease {
+    pub(crate) fn new(key: String) -> Lease {
         Lease {
+            key,
             word: AtomicU64::new(0),
             left_there: AtomicU64::new(0),
             refused_until: AtomicU64::new(0),
@@ -60,9 +63,11 @@ impl Default for Lease {
             landed: Notify::new(),
         }
     }
-}
 
-impl Lease {
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     pub(crate) fn take(&self, now: Now) -> Stand {
         let mut seen = self.word.load(Ordering::Acquire);
         loop {
@@ -226,7 +231,7 @@ mod tests {
 
     #[test]
     fn grants_what_was_leased_and_then_runs_dry() {
-        let lease = Lease::default();
+        let lease = Lease::new(String::new());
         assert_eq!(lease.take(at(0)), Stand::Dry);
         lease.deposit(2, 10, at(0), LIFE);
         assert_eq!(lease.take(at(0)), Stand::Took { left: 11 });
@@ -236,7 +241,7 @@ mod tests {
 
     #[test]
     fn refuses_tokens_of_a_lease_that_has_ended() {
-        let lease = Lease::default();
+        let lease = Lease::new(String::new());
         lease.deposit(2, 10, at(0), LIFE);
         assert_eq!(lease.take(at(1_000)), Stand::Dry);
         lease.deposit(1, 10, at(1_000), LIFE);
@@ -246,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_token_given_back_too_late_is_lost() {
-        let lease = Lease::default();
+        let lease = Lease::new(String::new());
         lease.deposit(1, 0, at(0), LIFE);
         lease.take(at(0));
         lease.give_back(at(1_000));
@@ -257,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_believed_for_a_second_and_tells_the_whole_wait() {
-        let lease = Lease::default();
+        let lease = Lease::new(String::new());
         lease.refuse(Duration::from_secs(30), at(0));
         let Stand::Refused { retry_after } = lease.take(at(500)) else {
             panic!("refused for a second");
@@ -268,7 +273,7 @@ mod tests {
 
     #[test]
     fn asks_for_more_while_leases_run_out_and_for_less_while_they_expire() {
-        let lease = Lease::default();
+        let lease = Lease::new(String::new());
         assert_eq!(lease.next_size(100, at(0)), 1);
         lease.deposit(1, 0, at(0), LIFE);
         lease.take(at(0));

@@ -108,12 +108,6 @@ struct Inner {
     lease_round_trips: AtomicU64,
 }
 
-impl Inner {
-    fn limit_key(&self, name: &str) -> String {
-        format!("{}limit:{name}", self.key_prefix)
-    }
-}
-
 /// For metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -165,8 +159,8 @@ impl Counters {
         };
         Ok(Counters(Arc::new(Inner {
             instances: config.instances,
+            registry: Registry::new(link.is_some().then(|| config.key_prefix.clone())),
             key_prefix: config.key_prefix,
-            registry: Registry::new(link.is_some()),
             nonces: LocalNonces::new(config.nonce_capacity, started),
             unauthorized: UnauthorizedBudget::new(config.unauthorized_per_minute),
             link,

@@ -121,7 +121,7 @@ async fn take_shared(inner: &Inner, link: &Arc<Link>, buckets: &[&Bucket], now: 
         if let Some(refused) = standing_refusal(buckets, &in_hand, now) {
             break refused;
         }
-        match errand(inner, buckets, &in_hand, now) {
+        match errand(buckets, &in_hand, now) {
             Errand::Ask(orders) => match ask(inner, link, orders, now).await {
                 Ok(granted) => receive(&mut in_hand, granted),
                 Err(Away) => away = true,
@@ -131,7 +131,7 @@ async fn take_shared(inner: &Inner, link: &Arc<Link>, buckets: &[&Bucket], now: 
         }
     };
     if matches!(taken, Taken::Refused { .. }) {
-        give_back(inner, link, buckets, &in_hand).await;
+        give_back(link, buckets, &in_hand).await;
     }
     taken
 }
@@ -182,7 +182,6 @@ enum Errand<'a> {
 struct Order {
     index: usize,
     limit: Limit,
-    key: String,
     need: u32,
     want: u32,
     lease: Arc<Lease>,
@@ -190,12 +189,7 @@ struct Order {
     lead: Option<Lead>,
 }
 
-fn errand<'a>(
-    inner: &Inner,
-    buckets: &[&'a Bucket],
-    in_hand: &[Option<Quota>],
-    now: Now,
-) -> Errand<'a> {
+fn errand<'a>(buckets: &[&'a Bucket], in_hand: &[Option<Quota>], now: Now) -> Errand<'a> {
     let mut orders = Vec::new();
     let mut behind = None;
     for (index, (bucket, token)) in buckets.iter().zip(in_hand).enumerate() {
@@ -205,7 +199,7 @@ fn errand<'a>(
         if token.is_some() || lease.holds_token(now) {
             continue;
         }
-        match order(inner, index, bucket, lease, now) {
+        match order(index, bucket, lease, now) {
             Some(order) => orders.push(order),
             None => behind = Some(&**lease),
         }
@@ -218,13 +212,7 @@ fn errand<'a>(
 }
 
 /// `None` if somebody else is asking.
-fn order(
-    inner: &Inner,
-    index: usize,
-    bucket: &Bucket,
-    lease: &Arc<Lease>,
-    now: Now,
-) -> Option<Order> {
+fn order(index: usize, bucket: &Bucket, lease: &Arc<Lease>, now: Now) -> Option<Order> {
     let limit = bucket.limit();
     let (need, want, lead) = if limit.is_exact() {
         (1, 1, None)
@@ -237,7 +225,6 @@ fn order(
     Some(Order {
         index,
         limit,
-        key: inner.limit_key(&bucket.state().name),
         need,
         want,
         lease: Arc::clone(lease),
@@ -262,7 +249,7 @@ async fn ask(
         for order in &orders {
             pipeline.add_command(command(
                 order.limit,
-                &order.key,
+                order.lease.key(),
                 i64::from(order.need),
                 i64::from(order.want),
             ));
@@ -307,20 +294,15 @@ fn land(order: &Order, (granted, left, wait): Answer, now: Now) -> Option<(usize
 
 /// Returns single tokens of a request that was refused elsewhere. If that
 /// fails they stay taken, which errs on the safe side.
-async fn give_back(
-    inner: &Inner,
-    link: &Arc<Link>,
-    buckets: &[&Bucket],
-    in_hand: &[Option<Quota>],
-) {
+async fn give_back(link: &Arc<Link>, buckets: &[&Bucket], in_hand: &[Option<Quota>]) {
     let mut pipeline = Pipeline::new();
     let held = buckets
         .iter()
         .zip(in_hand)
-        .filter(|(_, token)| token.is_some());
-    for (bucket, _) in held {
-        let key = inner.limit_key(&bucket.state().name);
-        pipeline.add_command(command(bucket.limit(), &key, -1, -1));
+        .filter(|(_, token)| token.is_some())
+        .filter_map(|(bucket, _)| Some((bucket.limit(), bucket.lease()?)));
+    for (limit, lease) in held {
+        pipeline.add_command(command(limit, lease.key(), -1, -1));
     }
     if !pipeline.is_empty() && !link.is_away() {
         let _: Result<Vec<(i64, u64, u64)>, Away> = link.query(&pipeline).await;

@@ -11,7 +11,6 @@ use knoxcall_bundle::template::MAX_VALUE_BYTES;
 use knoxcall_bundle::{Bundle, RateLimit};
 use knoxcall_counters::{Bucket, Counters, Limit};
 use knoxcall_filters::hygiene::HeadBudget;
-use knoxcall_filters::refusal::LimitScope;
 use knoxcall_filters::table::{FailingTemplate, LimitIndex};
 use knoxcall_filters::{EdgeRules, RouteTable};
 use knoxcall_ledger::{Obfuscator, RuleError, Rules};
@@ -27,20 +26,11 @@ pub struct Snapshot {
     /// In the order of the table's targets.
     pub upstreams: Box<[Prepared]>,
     /// In the order of the table's limits.
-    limits: Box<[LiveLimit]>,
+    buckets: Box<[Arc<Bucket>]>,
     pub obfuscator: Arc<Obfuscator>,
     pub routes: usize,
     pub loaded_at: Instant,
 }
-
-/// A limit of this snapshot, and the state that outlives it. Of many limits
-/// none is in the processor's caches: one line is fetched, not two.
-#[repr(align(64))]
-pub struct LiveLimit {
-    pub scope: LimitScope,
-    bucket: Bucket,
-}
-const _: () = assert!(size_of::<LiveLimit>() <= 64);
 
 #[derive(Debug, Error)]
 pub enum CompileError {
@@ -68,13 +58,10 @@ impl Snapshot {
             return Err(CompileError::Templates(failing));
         }
         let prepared = prepare(&table, upstreams)?;
-        let limits = table
+        let buckets = table
             .limits
             .iter()
-            .map(|spec| LiveLimit {
-                scope: spec.scope,
-                bucket: Bucket::clone(&counters.bucket(&spec.name, counted(spec.rate))),
-            })
+            .map(|spec| counters.bucket(&spec.name, counted(spec.rate)))
             .collect();
         Ok(Self {
             obfuscator: Arc::new(obfuscator(&settings, &bundle)?),
@@ -88,21 +75,15 @@ impl Snapshot {
                 fields: settings.limits.head_fields,
             },
             upstreams: prepared,
-            limits,
+            buckets,
             table,
             settings,
             loaded_at: Instant::now(),
         })
     }
 
-    pub fn limit(&self, index: LimitIndex) -> Option<&LiveLimit> {
-        self.limits.get(index.0)
-    }
-}
-
-impl AsRef<Bucket> for LiveLimit {
-    fn as_ref(&self) -> &Bucket {
-        &self.bucket
+    pub fn bucket(&self, index: LimitIndex) -> Option<&Bucket> {
+        self.buckets.get(index.0).map(AsRef::as_ref)
     }
 }
 

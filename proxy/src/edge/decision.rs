@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use knoxcall_bundle::UnixSeconds;
-use knoxcall_counters::{Claim, Now, Taken};
+use knoxcall_counters::{Bucket, Claim, Now, Taken};
 use knoxcall_filters::plan::{BodyNeed, BodyState, body_need, plan_body};
 use knoxcall_filters::rate_limit::{Quota, limits};
 use knoxcall_filters::refusal::LimitScope;
@@ -23,10 +23,10 @@ use super::context::Context;
 use super::findings;
 use super::passage::{Passage, Standing, facts};
 use crate::gateway::Gateway;
-use crate::snapshot::{LiveLimit, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// Tenant, route, key, client, method: at most five.
-type AskedLimits<'s> = SmallVec<[&'s LiveLimit; 5]>;
+type Buckets<'s> = SmallVec<[&'s Bucket; 5]>;
 
 /// In tests, a request with this header panics.
 #[cfg(test)]
@@ -148,13 +148,13 @@ async fn consult_limits(
     (now, unix): (Now, UnixSeconds),
     context: &mut Context,
 ) -> Result<(), Refusal> {
-    let asked: AskedLimits = limits(admitted)
-        .filter_map(|index| snapshot.limit(index))
+    let buckets: Buckets = limits(admitted)
+        .filter_map(|index| snapshot.bucket(index))
         .collect();
-    if asked.is_empty() {
+    if buckets.is_empty() {
         return Ok(());
     }
-    match gateway.counters.take(&asked, now).await {
+    match gateway.counters.take(&buckets, now).await {
         Taken::Granted(quota) => {
             context.quota = quota.map(|quota| on_the_clock(quota, unix));
             Ok(())
@@ -166,9 +166,10 @@ async fn consult_limits(
         } => {
             context.quota = Some(on_the_clock(quota, unix));
             context.note(|record| record.rate_limited = true);
-            let limit = asked
-                .get(index)
-                .map_or(LimitScope::Route, |asked| asked.scope);
+            let refused = limits(admitted).nth(index);
+            let limit = refused
+                .and_then(|limit| snapshot.table.limits.get(limit.0))
+                .map_or(LimitScope::Route, |spec| spec.scope);
             Err(Refusal::RateLimited { limit, retry_after })
         }
     }
