@@ -11,7 +11,7 @@ ROUNDS ?= 7
 SECONDS ?= 8
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test test-full bench loadtest fuzz lint bootstrap
+.PHONY: help run test test-full bench loadtest fuzz lint image bootstrap
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ lint: bootstrap ## formatting, clippy, dependencies, licences, script syntax
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 	scripts/lint-scripts
+	scripts/lint-monitoring
+
+image: bootstrap ## build the container image with docker, podman or buildah, and check it
+	scripts/image
 
 bootstrap:
 	@scripts/bootstrap

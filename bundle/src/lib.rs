@@ -7,6 +7,7 @@
 
 pub mod document;
 pub mod ids;
+pub mod json_path;
 mod keys;
 mod model;
 mod names;

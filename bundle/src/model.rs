@@ -2,6 +2,10 @@
 //! may do. Plain data, already validated: names resolve, addresses parse,
 //! templates compile, overrides are merged into each environment.
 
+mod leak_guard;
+mod response;
+mod upstream;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,6 +20,10 @@ use crate::ids::{
 };
 use crate::secret::SecretValue;
 use crate::template::Template;
+
+pub use leak_guard::*;
+pub use response::*;
+pub use upstream::*;
 
 /// Seconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,12 +134,25 @@ pub struct Client {
     pub name: ClientName,
     pub enabled: bool,
     pub addresses: Vec<IpNet>,
+    /// Names of certificates by which it is known.
+    pub certificates: Vec<CertificateName>,
     /// The routes and environments this client may use.
     pub assignments: Vec<Scope>,
     /// At most two, both valid, so that a secret can be rotated. The same in
     /// every environment.
     pub signing_secrets: Vec<SecretValue>,
     pub rate_limit: Option<RateLimit>,
+}
+
+/// A name that a client's certificate has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CertificateName {
+    /// In lower case.
+    Dns(String),
+    Uri(String),
+    Email(String),
+    /// As RFC 2253 writes it.
+    Subject(String),
 }
 
 #[derive(Clone, Debug)]
@@ -178,6 +199,8 @@ pub struct RouteEnvironment {
     pub method_configs: Vec<MethodConfig>,
     /// The secrets whose placeholders a client may write in its own body.
     pub body_secrets: Vec<SecretId>,
+    pub response: ResponseSettings,
+    pub leak_guard: LeakGuardSettings,
 }
 
 /// What replaces a route's own settings for one method.
@@ -210,31 +233,6 @@ pub enum Scheme {
 pub enum TargetHost {
     Name(HostName),
     Address(std::net::IpAddr),
-}
-
-/// How the upstream is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Upstream {
-    /// Certificates in PEM trusted beside the system's roots.
-    pub custom_ca: Option<Arc<str>>,
-    /// The name in SNI and in verification, where it is not the target's host.
-    pub server_name: Option<HostName>,
-    /// Link-local targets and our own listeners are refused without it.
-    pub allow_reserved_target: bool,
-    pub timeouts: Timeouts,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Timeouts {
-    /// TCP, then TLS: each.
-    pub connect: Duration,
-    /// From the request's end to the answer's first byte, and between any two
-    /// reads of the answer.
-    pub read: Duration,
-    /// Between any two writes of the request.
-    pub write: Duration,
-    /// How long an unused connection is kept.
-    pub idle: Duration,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,7 @@
 //! What concerns the process and not the tenant: listeners, limits, shared
 //! state, logging. Plain data, already validated, defaults filled in.
 
+mod listener;
 mod overlap;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use regex::Regex;
 use crate::secret::SecretValue;
 
 pub use crate::document::{LogFormat, LogLevel};
+pub use listener::{Certificate, ClientAuth, Listener, ListenerTls, TicketKey, TlsVersion};
 pub use overlap::{Overlap, OwnListener, overlapping};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -28,11 +30,6 @@ pub struct Settings {
     pub counters: Counters,
     pub upstream: UpstreamSettings,
     pub logging: Logging,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listener {
-    pub address: SocketAddr,
 }
 
 /// Health and metrics, read-only.
@@ -55,14 +52,23 @@ pub struct Limits {
     pub head_fields: usize,
     /// For a whole head, from its first byte.
     pub head_timeout: Duration,
+    /// From its beginning.
+    pub tls_handshake_timeout: Duration,
     /// For an idle keep-alive connection.
     pub keepalive_timeout: Duration,
     /// Between two reads of a request's body.
     pub body_timeout: Duration,
+    /// Bytes a second. `None`: however slow.
+    pub min_body_rate: Option<NonZeroU32>,
+    /// For gRPC, server-sent events and WebSockets.
+    pub stream_idle_timeout: Duration,
+    pub http2_max_streams: u32,
     pub max_connections: usize,
     /// IPv6: from one /64. Trusted proxies are exempt.
     pub max_connections_per_address: usize,
     pub max_inspected_body: usize,
+    /// Of all bodies that are held whole.
+    pub max_buffered: usize,
     /// Unknown callers per address (IPv6: per /64) before 429.
     pub unauthorized_per_minute: NonZeroU32,
     /// For running requests to finish, on SIGTERM.

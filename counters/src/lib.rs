@@ -49,7 +49,8 @@ pub struct Config {
     pub redis_url: Option<String>,
     /// How many instances there are, for the share while Redis is away.
     pub instances: NonZeroU32,
-    /// Nonces that are remembered at most without Redis; about 100 bytes each.
+    /// Nonces that are remembered for certain without Redis. 32 to 64 bytes
+    /// each, from the first claim on, resident as they are used.
     pub nonce_capacity: usize,
     /// Failures a minute that an address may have; 0: any number.
     pub unauthorized_per_minute: u32,
@@ -121,7 +122,7 @@ pub struct Status {
     /// Requests judged by this instance's share as Redis was away.
     pub fallbacks_total: u64,
     pub buckets: usize,
-    /// Nonces remembered in process.
+    /// Live nonces in process, about.
     pub nonces: usize,
     /// Addresses with failures in the last minute, about.
     pub unauthorized_addresses: usize,
@@ -199,7 +200,7 @@ impl Counters {
         };
         match &self.0.link {
             Some(link) => nonce::claim_shared(link, &self.0.key_prefix, nonce).await,
-            None => self.0.nonces.claim(nonce).await,
+            None => self.0.nonces.claim(nonce),
         }
     }
 
@@ -216,7 +217,7 @@ impl Counters {
             lease_round_trips_total: self.0.lease_round_trips.load(Ordering::Relaxed),
             fallbacks_total: self.0.fallbacks.load(Ordering::Relaxed),
             buckets: self.0.registry.len(),
-            nonces: self.0.nonces.len(),
+            nonces: self.0.nonces.len(time::unix_seconds()),
             unauthorized_addresses: self.0.unauthorized.len(),
         }
     }

@@ -14,6 +14,7 @@ use knoxcall_bundle::UnixSeconds;
 
 pub use crate::caller::{Caller, Effort, Unrecognised};
 pub use crate::client_address::ClientAddress;
+use crate::certificate::ClientCertificate;
 use crate::head::Head;
 use crate::refusal::Refusal;
 use crate::table::{
@@ -89,9 +90,20 @@ pub fn locate<'t>(
     })
 }
 
+/// Of a connection without a client's certificate.
 pub fn admit<'t, 'h>(
     site: &Site<'t>,
     head: &Head<'h>,
+    now: UnixSeconds,
+    trail: &mut Trail<'t>,
+) -> Result<Admitted<'t, 'h>, Refusal> {
+    admit_with(site, head, None, now, trail)
+}
+
+pub fn admit_with<'t, 'h>(
+    site: &Site<'t>,
+    head: &Head<'h>,
+    certificate: Option<&ClientCertificate>,
     now: UnixSeconds,
     trail: &mut Trail<'t>,
 ) -> Result<Admitted<'t, 'h>, Refusal> {
@@ -110,7 +122,7 @@ pub fn admit<'t, 'h>(
     let chosen = environment::choose(site, selected.route, named.environment);
     trail.service = chosen.service;
 
-    let caller = caller::identify(site, &chosen, named.key, now, trail)?;
+    let caller = caller::identify(site, &chosen, (named.key, certificate), now, trail)?;
     caller::check_scope(&caller, selected.route, chosen.name)?;
     let (route, service) = environment::found(selected.route, &chosen, &caller)?;
     caller::check_client(&caller, service, site.address)?;
@@ -140,7 +152,7 @@ struct Named<'h> {
 
 impl<'h> Named<'h> {
     fn read(head: &Head<'h>) -> Result<Self, Refusal> {
-        let value = |name| Ok(head.single(name)?.map(HeaderValue::as_bytes));
+        let value = |name| head.single(name).map(|value| value.map(HeaderValue::as_bytes));
         Ok(Self {
             route: value(&names::ROUTE)?,
             environment: value(&names::ENVIRONMENT)?,

@@ -1,6 +1,8 @@
-//! Who calls: an API key, or a client known by its address.
+//! Who calls: an API key, a client's certificate, or a client known by its
+//! address.
 //!
-//! A presented key alone counts: a bad one never falls back to the address.
+//! A presented key alone counts, and without one a presented certificate: a bad
+//! one never falls back to the address.
 //! An unknown, expired, foreign or misplaced credential is one opaque 401,
 //! reached by the same steps whether or not the key, the route or the
 //! environment exists; [`Effort`] counts them.
@@ -12,6 +14,7 @@ use knoxcall_bundle::ids::{EnvironmentName, RouteId};
 use knoxcall_bundle::{KeyKind, UnixSeconds};
 
 use crate::admit::{Site, Trail};
+use crate::certificate::ClientCertificate;
 use crate::client_address::ClientAddress;
 use crate::digest;
 use crate::environment::Chosen;
@@ -30,6 +33,8 @@ pub enum Caller<'t> {
         /// The key's own client, else the one assigned to the address.
         client: Option<&'t Arc<ClientEntry>>,
     },
+    /// A client assigned to the route and environment, by its certificate.
+    Certificate(&'t Arc<ClientEntry>),
     /// A client assigned to the route and environment, by its address.
     Address(&'t Arc<ClientEntry>),
 }
@@ -39,14 +44,14 @@ impl<'t> Caller<'t> {
         match self {
             Self::Open => None,
             Self::Key { client, .. } => *client,
-            Self::Address(client) => Some(client),
+            Self::Certificate(client) | Self::Address(client) => Some(client),
         }
     }
 
     pub fn key(&self) -> Option<&'t Arc<KeyEntry>> {
         match self {
             Self::Key { key, .. } => Some(key),
-            Self::Open | Self::Address(_) => None,
+            Self::Open | Self::Certificate(_) | Self::Address(_) => None,
         }
     }
 
@@ -55,6 +60,7 @@ impl<'t> Caller<'t> {
         match self {
             Self::Open => "open",
             Self::Key { .. } => "api_key",
+            Self::Certificate(_) => "certificate",
             Self::Address(_) => "ip",
         }
     }
@@ -68,6 +74,10 @@ pub enum Unrecognised {
     UnknownKey,
     ExpiredKey,
     TestKeyOutsideSandbox,
+    /// No assigned client has any of its names.
+    UnknownCertificate,
+    /// It has ended since the connection was made, or has not begun.
+    ExpiredCertificate,
 }
 
 /// How many steps were taken to know route and caller. It depends on what a
@@ -79,13 +89,15 @@ pub struct Effort {
     pub key_lookups: u32,
     pub comparisons: u32,
     pub address_lookups: u32,
+    pub certificate_lookups: u32,
 }
 
-/// `presented` is the value of `x-knoxcall-key`.
+/// `presented` is the value of `x-knoxcall-key`, and the connection's
+/// certificate.
 pub(crate) fn identify<'t>(
     site: &Site<'t>,
     chosen: &Chosen<'t, '_>,
-    presented: Option<&[u8]>,
+    presented: (Option<&[u8]>, Option<&ClientCertificate>),
     now: UnixSeconds,
     trail: &mut Trail<'t>,
 ) -> Result<Caller<'t>, Refusal> {
@@ -94,14 +106,17 @@ pub(crate) fn identify<'t>(
         .map_or(&site.tenant.nobody, |service| &service.clients);
     let by_address = at_address(assigned, site.address, &mut trail.effort);
     let found = match presented {
-        Some(text) => recognise(site.tenant, text, &mut trail.effort, &mut trail.key)
+        (Some(text), _) => recognise(site.tenant, text, &mut trail.effort, &mut trail.key)
             .and_then(|key| valid(key, chosen.sandbox, now))
             .map(|key| Caller::Key {
                 key,
                 client: key.client.as_ref().or(by_address),
             }),
-        None if chosen.service.is_some_and(|service| service.open) => Ok(Caller::Open),
-        None => by_address
+        (None, Some(certificate)) => {
+            certified(assigned, certificate, now, &mut trail.effort).map(Caller::Certificate)
+        }
+        (None, None) if chosen.service.is_some_and(|service| service.open) => Ok(Caller::Open),
+        (None, None) => by_address
             .map(Caller::Address)
             .ok_or(Unrecognised::NoCredential),
     };
@@ -125,6 +140,19 @@ fn at_address<'t>(
     let asked = address.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let found = assigned.by_address.get(asked);
     address.client.and(found)
+}
+
+fn certified<'t>(
+    assigned: &'t AssignedClients,
+    certificate: &ClientCertificate,
+    now: UnixSeconds,
+    effort: &mut Effort,
+) -> Result<&'t Arc<ClientEntry>, Unrecognised> {
+    let found = certificate.find(&assigned.by_certificate, &mut effort.certificate_lookups);
+    match certificate.holds_at(now) {
+        true => found.ok_or(Unrecognised::UnknownCertificate),
+        false => Err(Unrecognised::ExpiredCertificate),
+    }
 }
 
 /// An empty text is no key, even if the digest of one has been configured.
@@ -206,6 +234,7 @@ pub(crate) fn check_client(
     let allowed = match caller {
         Caller::Open => false,
         Caller::Address(_) => true,
+        Caller::Certificate(client) => comes_from(client, address),
         Caller::Key { key, client } => match &key.client {
             Some(own) => is_assigned(own, service) && comes_from(own, address),
             None => client.is_some(),

@@ -5,6 +5,7 @@
 //! of clients) is kept once: many routes differ in their names alone.
 
 mod intern;
+mod leak_guard;
 mod limits;
 mod tenant;
 

@@ -3,6 +3,7 @@
 
 pub mod admit;
 pub mod caller;
+pub mod certificate;
 pub mod cidr;
 pub mod client_address;
 mod compile;
@@ -13,12 +14,15 @@ pub mod hygiene;
 pub mod inject;
 pub mod ip_allowlist;
 pub mod method;
+pub mod leak_guard;
 pub mod names;
 pub mod path;
 pub mod placeholders;
 pub mod plan;
+pub mod proxy_protocol;
 pub mod rate_limit;
 pub mod refusal;
+pub mod response_rules;
 pub mod route;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
@@ -29,7 +33,8 @@ pub mod tenant;
 mod testing;
 pub mod upstream_headers;
 
-pub use admit::{Admitted, Caller, ClientAddress, Site, Trail, admit, locate};
+pub use admit::{Admitted, Caller, ClientAddress, Site, Trail, admit, admit_with, locate};
+pub use certificate::ClientCertificate;
 pub use compile::EdgeRules;
 pub use head::Head;
 pub use refusal::Refusal;

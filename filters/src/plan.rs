@@ -227,7 +227,7 @@ fn frame(admitted: &Admitted<'_, '_>, body: BodyState, headers: &mut HeaderMap) 
 }
 
 /// RFC 9110, section 7.2: the port only where it is not the scheme's own.
-pub(crate) fn host(target: &Target) -> HeaderValue {
+pub fn host(target: &Target) -> HeaderValue {
     let default = match target.scheme {
         Scheme::Http => 80,
         Scheme::Https => 443,

@@ -67,10 +67,16 @@ pub enum Refusal {
     // === the upstream ===
     UpstreamUnresolved,
     UpstreamForbidden,
+    /// Every endpoint has as many requests as it may, and as many wait.
+    UpstreamOverloaded,
     UpstreamUnreachable,
     UpstreamTls,
     UpstreamFailed,
     UpstreamTimeout,
+    /// The answer cannot be changed as the route says.
+    TransformFailed,
+    /// The answer may hold a secret, and cannot be looked into.
+    ResponseUninspectable,
 }
 
 /// What of the message's form is wrong.
@@ -135,8 +141,13 @@ impl Refusal {
             | Self::UpstreamForbidden
             | Self::UpstreamUnreachable
             | Self::UpstreamTls
-            | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
-            Self::SecretUnavailable | Self::DependencyUnavailable | Self::Overloaded => {
+            | Self::UpstreamFailed
+            | Self::TransformFailed
+            | Self::ResponseUninspectable => StatusCode::BAD_GATEWAY,
+            Self::SecretUnavailable
+            | Self::DependencyUnavailable
+            | Self::Overloaded
+            | Self::UpstreamOverloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -176,10 +187,13 @@ impl Refusal {
             Self::Internal => "internal_error",
             Self::UpstreamUnresolved => "upstream_unresolved",
             Self::UpstreamForbidden => "upstream_forbidden",
+            Self::UpstreamOverloaded => "upstream_overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTls => "upstream_tls",
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::TransformFailed => "transform_failed",
+            Self::ResponseUninspectable => "response_uninspectable",
         }
     }
 
@@ -222,10 +236,15 @@ impl Refusal {
             Self::Internal => "the gateway has failed",
             Self::UpstreamUnresolved => "the upstream's name does not resolve",
             Self::UpstreamForbidden => "the upstream's address is reserved",
+            Self::UpstreamOverloaded => "the upstream has too much to do",
             Self::UpstreamUnreachable => "the upstream does not accept connections",
             Self::UpstreamTls => "the upstream's TLS handshake or certificate failed",
             Self::UpstreamFailed => "the upstream broke off or sent no valid answer",
             Self::UpstreamTimeout => "the upstream did not answer in time",
+            Self::TransformFailed => "the upstream's answer cannot be changed as the route requires",
+            Self::ResponseUninspectable => {
+                "the upstream's answer is encoded and cannot be searched for secrets"
+            }
         };
         Cow::Borrowed(text)
     }
@@ -237,7 +256,11 @@ impl Refusal {
         {
             return Some(*retry_after);
         }
-        matches!(self, Self::DependencyUnavailable | Self::Overloaded).then_some(SHORT_WAIT)
+        matches!(
+            self,
+            Self::DependencyUnavailable | Self::Overloaded | Self::UpstreamOverloaded
+        )
+        .then_some(SHORT_WAIT)
     }
 
     /// The value of `Allow`, which a 405 must carry (RFC 9110 section 15.5.6).
@@ -321,10 +344,13 @@ impl Refusal {
             Self::Internal,
             Self::UpstreamUnresolved,
             Self::UpstreamForbidden,
+            Self::UpstreamOverloaded,
             Self::UpstreamUnreachable,
             Self::UpstreamTls,
             Self::UpstreamFailed,
             Self::UpstreamTimeout,
+            Self::TransformFailed,
+            Self::ResponseUninspectable,
         ]);
         all
     }

@@ -18,9 +18,10 @@ use knoxcall_bundle::ids::{
 };
 use knoxcall_bundle::template::{SecretRef, Segment, Template};
 use knoxcall_bundle::{
-    ApiKey, Bundle, Client, Environment, Injection, KeyDigest, KeyKind, MatchRule, RateLimit,
-    Route, RouteEnvironment, Scheme, Scope, Scopes, Secret, SecretValue, Signature,
-    SignatureVersion, Target, TargetHost, Tenant, TenantHosts, Timeouts, UnixSeconds, Upstream,
+    ApiKey, Bundle, Client, Environment, Injection, KeyDigest, KeyKind, LeakGuardSettings, MatchRule, Pool, RateLimit,
+    ResponseSettings, Route, RouteEnvironment, Scheme, Scope, Scopes, Secret, SecretValue,
+    Signature, SignatureVersion, Target, TargetHost, Tenant, TenantHosts, Timeouts, UnixSeconds,
+    Upstream, UpstreamProtocol,
 };
 use uuid::Uuid;
 
@@ -136,6 +137,7 @@ pub fn key(text: &str, kind: KeyKind) -> ApiKey {
 /// 192.0.2.0/24, assigned nowhere.
 pub fn client() -> Client {
     Client {
+        certificates: Vec::new(),
         id: ClientId(id(2, 1)),
         name: name("warehouse"),
         enabled: true,
@@ -174,13 +176,18 @@ pub fn environment(named: &str) -> RouteEnvironment {
         upstream: Upstream {
             custom_ca: None,
             server_name: None,
+            client_certificate: None,
             allow_reserved_target: false,
+            protocol: UpstreamProtocol::Http1,
             timeouts: Timeouts {
                 connect: Duration::from_secs(5),
+                first_byte: Duration::from_secs(30),
                 read: Duration::from_secs(30),
                 write: Duration::from_secs(30),
                 idle: Duration::from_secs(60),
+                total: None,
             },
+            pool: Pool::default(),
         },
         injection: Injection::default(),
         allowed_methods: None,
@@ -190,6 +197,8 @@ pub fn environment(named: &str) -> RouteEnvironment {
         rate_limit: None,
         method_configs: Vec::new(),
         body_secrets: Vec::new(),
+        response: ResponseSettings::default(),
+        leak_guard: LeakGuardSettings::default(),
     }
 }
 

@@ -12,13 +12,16 @@ use knoxcall_bundle::ids::{
     ClientId, ClientName, EnvironmentName, KeyId, RouteId, RouteName, TenantId, TenantSlug,
 };
 use knoxcall_bundle::{
-    KeyDigest, KeyKind, RateLimit, SecretValue, Signature, Target, UnixSeconds, Upstream,
+    CertificateName, KeyDigest, KeyKind, LeakGuardMode, RateLimit, SecretValue, Signature, Target,
+    UnixSeconds, Upstream,
 };
 use smallvec::SmallVec;
 
 use crate::cidr::{CidrMap, CidrSet};
 use crate::inject::Injector;
+use crate::leak_guard::LeakGuard;
 use crate::refusal::LimitScope;
+use crate::response_rules::ResponseRules;
 use crate::route::RuleTable;
 
 #[derive(Debug)]
@@ -99,6 +102,13 @@ pub struct Service {
     pub(crate) clients: Arc<AssignedClients>,
     pub signature: Option<Box<Signature>>,
     pub limit: Option<LimitIndex>,
+    /// `None`: answers stay as they are.
+    pub response_rules: Option<Arc<ResponseRules>>,
+    /// `None`: there is nothing to be kept out of answers, or nobody wants it.
+    pub leak_guard: Option<Arc<LeakGuard>>,
+    pub leak_guard_mode: LeakGuardMode,
+    /// `Range` goes to the upstream, guarded or not.
+    pub allow_range: bool,
     /// What holds where no method configuration does.
     pub(crate) base: Arc<MethodRules>,
     pub(crate) by_method: Box<[(Method, Arc<MethodRules>)]>,
@@ -108,6 +118,7 @@ pub struct Service {
 #[derive(Debug, Default)]
 pub(crate) struct AssignedClients {
     pub by_address: CidrMap<Arc<ClientEntry>>,
+    pub by_certificate: HashMap<CertificateName, Arc<ClientEntry>>,
     /// Sorted.
     pub ids: Box<[ClientId]>,
 }

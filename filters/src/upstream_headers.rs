@@ -4,7 +4,7 @@
 //! section 7.6.1), and nothing that a CGI-like server would take for one of
 //! those because it reads `_` as `-` (RFC 3875, section 4.1.18).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use knoxcall_bundle::SignatureVersion;
 use smallvec::SmallVec;
@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::head::Head;
 use crate::inject::Injector;
 use crate::names::METHOD_OVERRIDES;
+use crate::response_rules::ResponseRules;
 use crate::table::Service;
 
 /// In the client's order; a name with several values stands once for each.
@@ -47,7 +48,17 @@ enum Owner {
     Expectation,
     /// Vouches for the bytes of the body.
     BodyDigest,
+    /// What the answer may be written in: compressed, or as a difference.
+    AnswerCoding,
+    /// Asks for a part of the answer.
+    Range,
 }
+
+static ASKED_CODING: HeaderName = ACCEPT_ENCODING;
+/// The one coding that can be looked into.
+static IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+/// What the route's rules on answers decode.
+static DECODED: HeaderValue = HeaderValue::from_static("gzip, br, zstd");
 
 /// Framing headers stay: they belong to whoever writes the message.
 pub fn kept<'h>(
@@ -63,11 +74,40 @@ pub fn kept<'h>(
         methods_matter: service.allowed_methods.is_some()
             || !service.by_method.is_empty()
             || injector.rewrites_bodies(),
+        wants_plain_answer: wants_plain_answer(service),
+        wants_whole_answer: wants_whole_answer(service),
     };
     let nominated = nominated(head.headers);
     let goes_on = |name| !judge.removes(name, head.headers) && !nominated.contains(name);
     let headers = head.headers.iter();
-    headers.filter(|(name, _)| goes_on(name)).collect()
+    let mut kept: Kept<'h> = headers.filter(|(name, _)| goes_on(name)).collect();
+    if judge.wants_plain_answer {
+        // Without the header, any coding would do (RFC 9110, section 12.5.3).
+        kept.push((&ASKED_CODING, asked_coding(service)));
+    }
+    kept
+}
+
+/// Has the answer's body to be read? It is then asked for as it is, without
+/// compression, or in a coding that the route's rules decode.
+pub fn wants_plain_answer(service: &Service) -> bool {
+    let rules = service.response_rules.as_deref();
+    service.leak_guard.is_some()
+        || rules.is_some_and(|rules| rules.change_bodies() || rules.decode())
+}
+
+/// A part of a JSON body cannot be changed, whatever the route allows.
+fn wants_whole_answer(service: &Service) -> bool {
+    let rules = service.response_rules.as_deref();
+    (service.leak_guard.is_some() && !service.allow_range)
+        || rules.is_some_and(ResponseRules::change_bodies)
+}
+
+fn asked_coding(service: &Service) -> &'static HeaderValue {
+    match service.response_rules.as_deref() {
+        Some(rules) if rules.decode() => &DECODED,
+        Some(_) | None => &IDENTITY,
+    }
 }
 
 /// A WebSocket handshake (RFC 6455, section 4.1), the one upgrade that passes.
@@ -93,6 +133,8 @@ struct Judge<'a> {
     injector: &'a Injector,
     body: BodyState,
     methods_matter: bool,
+    wants_plain_answer: bool,
+    wants_whole_answer: bool,
 }
 
 impl Judge<'_> {
@@ -123,6 +165,8 @@ impl Judge<'_> {
             Owner::Override => self.methods_matter,
             Owner::Expectation => self.body != BodyState::Streamed,
             Owner::BodyDigest => matches!(self.body, BodyState::Whole { changed: true, .. }),
+            Owner::AnswerCoding => self.wants_plain_answer,
+            Owner::Range => self.wants_whole_answer,
         }
     }
 
@@ -166,6 +210,12 @@ fn owner(name: &str) -> Owner {
         "authorization" | "x-api-key" => Owner::Credential,
         "expect" => Owner::Expectation,
         "content-digest" | "content-md5" | "digest" | "repr-digest" => Owner::BodyDigest,
+        "accept-encoding"
+        | "grpc-accept-encoding"
+        | "connect-accept-encoding"
+        | "sec-websocket-extensions"
+        | "a-im" => Owner::AnswerCoding,
+        "range" | "if-range" => Owner::Range,
         // Proofs of possession are made for our own address (RFC 9449).
         "dpop" => Owner::Gateway,
         "forwarded"

@@ -111,6 +111,10 @@ impl Line<'_> {
         self.option(record.error, Self::ours);
         self.key(",\"rate_limited\":");
         json::boolean(self.out, record.rate_limited);
+        if record.secrets_masked > 0 {
+            self.key(",\"secrets_masked\":");
+            self.integer(record.secrets_masked);
+        }
         self.key(",\"client_origin\":");
         self.option(record.client_origin.as_ref(), Self::text);
     }

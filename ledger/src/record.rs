@@ -99,6 +99,8 @@ pub struct RequestRecord {
     /// What went wrong, for the operator.
     pub error_detail: Option<Text>,
     pub rate_limited: bool,
+    /// Occurrences of the route's secrets in the answer.
+    pub secrets_masked: u64,
     /// `None` where the route asks for no signature.
     pub signature_valid: Option<bool>,
     /// Names of the secrets that went into the upstream request.
@@ -213,6 +215,7 @@ impl RequestRecord {
             error: None,
             error_detail: None,
             rate_limited: false,
+            secrets_masked: 0,
             signature_valid: None,
             secrets_used: Arc::default(),
             client_request_id: None,

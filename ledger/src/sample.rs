@@ -60,6 +60,7 @@ pub(crate) fn full() -> RequestRecord {
         error: Some("upstream_failed"),
         error_detail: Some("connection reset".into()),
         rate_limited: true,
+        secrets_masked: 2,
         signature_valid: Some(true),
         secrets_used: ["STRIPE_KEY".into(), "CRM_TOKEN".into()].into(),
         client_request_id: Some("abc-1".into()),

@@ -4,14 +4,9 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use async_trait::async_trait;
-use pingora::apps::ServerApp;
-use pingora::protocols::Stream;
-use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 
 /// Made once, and for good.
@@ -19,12 +14,6 @@ use tokio::sync::Notify;
 pub struct Cutoff {
     made: AtomicBool,
     told: Notify,
-}
-
-/// An application whose connections end when the cut is made.
-pub struct Severable<A> {
-    app: Arc<A>,
-    cutoff: Arc<Cutoff>,
 }
 
 impl Cutoff {
@@ -63,33 +52,10 @@ impl Cutoff {
     }
 }
 
-impl<A> Severable<A> {
-    pub fn new(app: A, cutoff: Arc<Cutoff>) -> Self {
-        Self {
-            app: Arc::new(app),
-            cutoff,
-        }
-    }
-}
-
-#[async_trait]
-impl<A: ServerApp + Send + Sync> ServerApp for Severable<A> {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let connection = pin!(self.app.process_new(stream, shutdown));
-        self.cutoff.unless_cut(connection).await.flatten()
-    }
-
-    async fn cleanup(&self) {
-        self.app.cleanup().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]

@@ -5,8 +5,9 @@
 //! Pingora would bind on its services' threads, try for half a minute, and then
 //! panic there.
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::mpsc::Sender;
 
 use anyhow::anyhow;
@@ -15,9 +16,13 @@ use knoxcall_bundle::settings::Settings;
 use pingora::apps::ServerApp;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
+use tokio::net::TcpSocket;
 
 use crate::lifecycle::Event;
 use crate::reason;
+
+/// How many connections the kernel may keep until they are accepted.
+const BACKLOG: u32 = 65_535;
 
 pub struct Bound {
     pub address: SocketAddr,
@@ -37,7 +42,7 @@ pub struct Listening<A> {
 }
 
 /// Dropped with the service: at the shutdown, or before it in a panic.
-struct Alive {
+pub struct Alive {
     name: String,
     shutdown: ShutdownWatch,
     events: Sender<Event>,
@@ -71,9 +76,22 @@ impl Bound {
             let address = socket.local_addr()?;
             Ok(Self { address, socket })
         };
-        bind().map_err(|error: std::io::Error| {
+        bind().map_err(|error: io::Error| {
             anyhow!("cannot listen on {wanted}: {}", reason::of_io(&error))
         })
+    }
+
+    /// Makes it known to Pingora, which hands over what is in its table.
+    pub fn enter(&self, table: &ListenFds) {
+        let descriptor = self.socket.as_raw_fd();
+        table.lock().add(self.address.to_string(), descriptor);
+    }
+
+    /// For this runtime. Listening again only changes the backlog: the standard
+    /// library's is too short for a burst.
+    pub fn listen(self) -> io::Result<tokio::net::TcpListener> {
+        let socket = TcpStream::from(OwnedFd::from(self.socket));
+        TcpSocket::from_std_stream(socket).listen(BACKLOG)
     }
 }
 
@@ -105,11 +123,11 @@ impl<A: ServerApp + Send + Sync + 'static> pingora::services::Service for Listen
         shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
-        let _alive = Alive {
-            name: self.service.name().to_owned(),
-            shutdown: shutdown.clone(),
-            events: self.events.clone(),
-        };
+        let _alive = Alive::new(
+            self.service.name(),
+            shutdown.clone(),
+            self.events.clone(),
+        );
         if let Some(table) = &table {
             self.hand_over(table);
         }
@@ -128,6 +146,16 @@ impl<A: ServerApp + Send + Sync + 'static> pingora::services::Service for Listen
 
     fn threads(&self) -> Option<usize> {
         self.service.threads
+    }
+}
+
+impl Alive {
+    pub fn new(name: &str, shutdown: ShutdownWatch, events: Sender<Event>) -> Self {
+        Self {
+            name: name.to_owned(),
+            shutdown,
+            events,
+        }
     }
 }
 

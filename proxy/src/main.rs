@@ -7,6 +7,7 @@
 mod admin;
 mod cli;
 mod cutoff;
+mod downstream;
 mod edge;
 mod gateway;
 mod hardening;

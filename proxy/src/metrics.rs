@@ -3,12 +3,17 @@
 //! Every label has a fixed set of values; none comes from a request. Handles
 //! are made once, so that counting costs a few nanoseconds.
 
+mod leaks;
+
 use std::collections::HashMap;
 
+use leaks::LeakMetrics;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
 };
+
+use crate::downstream::metrics::DownstreamMetrics;
 
 /// Seconds; from half a millisecond to half a minute.
 const LATENCY_BUCKETS: [f64; 14] = [
@@ -47,10 +52,13 @@ pub struct Metrics {
     pub upstream_retries: IntCounter,
     pub requests_active: IntGauge,
     pub connections_refused: IntCounter,
+    pub http2_floods: IntCounter,
     pub panics: IntCounter,
     pub reloads_applied: IntCounter,
     pub reloads_refused: IntCounter,
     pub config_valid: IntGauge,
+    pub leaks: LeakMetrics,
+    pub downstream: DownstreamMetrics,
 }
 
 impl Metrics {
@@ -105,6 +113,11 @@ impl Metrics {
                 "knoxcall_requests_active",
                 "Requests being served",
             )?,
+            http2_floods: counter(
+                &registry,
+                "knoxcall_http2_floods_total",
+                "HTTP/2 connections closed because most of their streams were given up.",
+            )?,
             connections_refused: counter(
                 &registry,
                 "knoxcall_connections_refused_total",
@@ -122,6 +135,8 @@ impl Metrics {
                 "knoxcall_config_valid",
                 "1 while the configuration on disk is the one in use, 0 after one was refused",
             )?,
+            downstream: DownstreamMetrics::new(&registry)?,
+            leaks: LeakMetrics::new(&registry)?,
             registry,
         })
     }
@@ -248,7 +263,7 @@ fn classes(
     Ok([none?, informational?, success?, redirect?, client?, server?])
 }
 
-fn family(
+pub fn family(
     registry: &Registry,
     name: &str,
     help: &str,
@@ -259,7 +274,7 @@ fn family(
     Ok(family)
 }
 
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+pub fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
     let counter = IntCounter::new(name, help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)

@@ -165,7 +165,7 @@ fn caught<T>(load: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 /// that took the rest would serve what nobody wrote down.
 fn refuse_fixed(old: &Settings, new: &Settings) -> Result<(), String> {
     let fixed = [
-        ("listeners", old.listeners != new.listeners),
+        ("listeners", !same_listeners(old, new)),
         ("admin", old.admin != new.admin),
         ("workers", old.workers != new.workers),
         ("counters", old.counters != new.counters),
@@ -185,6 +185,12 @@ fn refuse_fixed(old: &Settings, new: &Settings) -> Result<(), String> {
         "{} cannot change in a running process; restart it to change them",
         changed.join(", ")
     ))
+}
+
+/// Sockets, and what they speak; certificates may change.
+fn same_listeners(old: &Settings, new: &Settings) -> bool {
+    old.listeners.len() == new.listeners.len()
+        && std::iter::zip(&old.listeners, &new.listeners).all(|(old, new)| new.may_replace(old))
 }
 
 /// Where records go is fixed, what is captured of a request is not.

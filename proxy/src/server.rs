@@ -14,8 +14,7 @@ use knoxcall_bundle::settings::{RequestLogOutput, Settings};
 use knoxcall_counters::Counters;
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::{Ledger, Sink};
-use pingora::connectors::{ConnectorOptions, TransportConnector};
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::connectors::ConnectorOptions;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::GenBackgroundService;
@@ -23,8 +22,9 @@ use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
 use crate::admin::{Admin, Few};
-use crate::cutoff::Severable;
+use crate::downstream::service::EdgeService;
 use crate::edge::connection::Edge;
+use crate::edge::connector::Connector;
 use crate::edge::failure::MOST_TRIES;
 use crate::edge::upgrade::Upgrades;
 use crate::gateway::Gateway;
@@ -35,10 +35,6 @@ use crate::reload::Reload;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
 use crate::upstream::Upstreams;
-
-/// None: whoever reads brings a buffer (2 KiB for a head, 64 KiB for a body),
-/// and Pingora's 64 KiB would be most of an idle connection's memory.
-const READ_BUFFER: usize = 0;
 
 /// Blocks until the process may end.
 pub fn run(source: Source, loaded: Loaded) -> anyhow::Result<()> {
@@ -122,18 +118,11 @@ fn edge_service(
     conf: &Arc<ServerConf>,
     sockets: Vec<Bound>,
     events: &Sender<Event>,
-) -> Listening<Severable<Edge>> {
-    let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
+) -> EdgeService {
+    let connector = Connector::new(ConnectorOptions::from_server_conf(conf));
     let upgrades = http_proxy(conf, Upgrades::new(gateway.clone()));
     let edge = Edge::new(gateway.clone(), connector, upgrades);
-    let edge = Severable::new(edge, gateway.cutoff.clone());
-    let mut service = Service::new("edge".to_owned(), edge);
-    for socket in &sockets {
-        let buffers = L4BufferSettings::default().read(READ_BUFFER);
-        let config = ListenerConfig::tcp(socket.address.to_string()).l4_buffer(buffers);
-        service.add_listener(config);
-    }
-    Listening::new(service, sockets, events.clone())
+    EdgeService::new(gateway.clone(), edge, sockets, events.clone())
 }
 
 fn admin_service(

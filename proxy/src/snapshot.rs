@@ -16,6 +16,8 @@ use knoxcall_filters::{EdgeRules, RouteTable};
 use knoxcall_ledger::{Obfuscator, RuleError, Rules};
 use thiserror::Error;
 
+use crate::downstream::ListenerRules;
+use crate::downstream::tls::TlsError;
 use crate::upstream::trust::TrustError;
 use crate::upstream::{Prepared, Upstreams};
 
@@ -23,6 +25,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     pub settings: Settings,
     pub head_budget: HeadBudget,
+    /// In the order of the settings' listeners.
+    pub listeners: Box<[Arc<ListenerRules>]>,
     /// In the order of the table's targets.
     pub upstreams: Box<[Prepared]>,
     /// In the order of the table's limits.
@@ -36,6 +40,8 @@ pub struct Snapshot {
 pub enum CompileError {
     #[error("{target}: {error}")]
     Trust { target: String, error: TrustError },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("logging.obfuscate: {0}")]
     Obfuscation(#[from] RuleError),
     /// With the values that they have here.
@@ -74,6 +80,7 @@ impl Snapshot {
                 bytes: settings.limits.head_bytes,
                 fields: settings.limits.head_fields,
             },
+            listeners: ListenerRules::compile(&settings)?,
             upstreams: prepared,
             buckets,
             table,

@@ -54,12 +54,18 @@ pub enum LoadError {
     File(Report),
     #[error("{0}")]
     Overlap(Overlap),
+    /// Nobody can say which of them keeps its TLS.
+    #[error(
+        "--listen names {given} addresses, but the file has {written} listeners, \
+         some with tls, proxy_protocol or http2: name an address for each, in their order"
+    )]
+    Listeners { given: usize, written: usize },
 }
 
 impl Source {
     pub fn load(&self) -> Result<Loaded, LoadError> {
         let mut loaded = load(&self.file, &self.options())?;
-        self.overrides.apply(&mut loaded.settings);
+        self.overrides.apply(&mut loaded.settings)?;
         refuse_overlaps(&loaded.settings)?;
         Ok(loaded)
     }
@@ -81,13 +87,9 @@ impl Source {
 }
 
 impl Overrides {
-    fn apply(&self, settings: &mut Settings) {
+    fn apply(&self, settings: &mut Settings) -> Result<(), LoadError> {
         if !self.listen.is_empty() {
-            settings.listeners = self
-                .listen
-                .iter()
-                .map(|address| Listener { address: *address })
-                .collect();
+            settings.listeners = self.listeners(&settings.listeners)?;
         }
         if let Some(address) = self.admin_listen {
             settings.admin = Some(Admin { address });
@@ -98,19 +100,39 @@ impl Overrides {
         if let Some(instances) = self.instances {
             settings.counters.instances = instances;
         }
+        Ok(())
+    }
+
+    /// Other addresses; what a listener of the file asks of connections, the
+    /// one in its place asks as well.
+    fn listeners(&self, written: &[Listener]) -> Result<Vec<Listener>, LoadError> {
+        let given = self.listen.iter();
+        if !written.iter().any(Listener::has_rules) {
+            return Ok(given.map(|address| Listener::plain(*address)).collect());
+        }
+        if given.len() != written.len() {
+            return Err(LoadError::Listeners {
+                given: given.len(),
+                written: written.len(),
+            });
+        }
+        let moved = given.zip(written).map(|(address, listener)| Listener {
+            address: *address,
+            ..listener.clone()
+        });
+        Ok(moved.collect())
     }
 
     /// As [`Self::apply`], in the document that is shown.
     fn show(&self, shown: &mut Value) {
+        let listeners = self.shown_listeners(shown.pointer("/listeners"));
         let mut put = |pointer: &str, value: Value| {
             if let Some(place) = shown.pointer_mut(pointer) {
                 *place = value;
             }
         };
         if !self.listen.is_empty() {
-            let listeners = self.listen.iter();
-            let listeners = listeners.map(|address| json!({ "address": address.to_string() }));
-            put("/listeners", listeners.collect());
+            put("/listeners", listeners);
         }
         if let Some(address) = self.admin_listen {
             put("/admin/address", json!(address.to_string()));
@@ -122,6 +144,22 @@ impl Overrides {
         if let Some(instances) = self.instances {
             put("/counters/instances", json!(instances.get()));
         }
+    }
+}
+
+impl Overrides {
+    fn shown_listeners(&self, written: Option<&Value>) -> Value {
+        let written = written.and_then(Value::as_array).into_iter().flatten();
+        let written = written.map(Some).chain(std::iter::repeat(None));
+        let listeners = self.listen.iter().zip(written);
+        listeners
+            .map(|(address, written)| {
+                let mut shown = written.and_then(Value::as_object).cloned();
+                let fields = shown.get_or_insert_default();
+                fields.insert("address".to_owned(), json!(address.to_string()));
+                json!(shown)
+            })
+            .collect()
     }
 }
 

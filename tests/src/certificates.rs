@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
+
+use crate::wait::pause;
 
 pub struct Authority {
     directory: TempDir,
@@ -42,44 +45,85 @@ impl Authority {
         self.directory.path().join("ca.pem")
     }
 
+    /// Of its own certificate.
+    pub fn key(&self) -> PathBuf {
+        self.path("ca.key")
+    }
+
     /// A certificate for names in OpenSSL's form (`DNS:a.test`, `IP:127.0.0.1`)
     /// and its key.
     pub fn issue(&self, names: &str) -> (PathBuf, PathBuf) {
         let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
-        std::fs::write(self.path("leaf.ext"), extensions).unwrap();
-        self.openssl(&[
-            "req",
-            "-new",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-keyout",
-            "leaf.key",
-            "-out",
-            "leaf.csr",
-            "-subj",
-            "/CN=leaf",
+        self.sign("leaf", &extensions, &["-CAcreateserial", "-days", "2"])
+    }
+
+    /// As `issue`, and over within the second.
+    pub fn issue_expired(&self, names: &str) -> (PathBuf, PathBuf) {
+        let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
+        let issued = self.sign("expired", &extensions, &["-CAcreateserial", "-days", "0"]);
+        pause(Duration::from_millis(1_100));
+        issued
+    }
+
+    /// A client's certificate of this serial number, and its key, as PEM.
+    pub fn issue_client(&self, name: &str, serial: u32) -> (String, String) {
+        let serial = serial.to_string();
+        let how = ["-set_serial", &serial, "-days", "2"];
+        let (certificate, key) = self.sign(name, "extendedKeyUsage=clientAuth\n", &how);
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        (read(certificate), read(key))
+    }
+
+    /// As `issue`, in files of its own: `{name}.pem` and `{name}.key`.
+    pub fn issue_as(&self, name: &str, names: &str) -> (PathBuf, PathBuf) {
+        let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
+        self.sign(name, &extensions, &["-CAcreateserial", "-days", "2"])
+    }
+
+    /// As `issue_as`, with a key of another kind.
+    pub fn issue_rsa(&self, name: &str, names: &str) -> (PathBuf, PathBuf) {
+        let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
+        let how = ["-CAcreateserial", "-days", "2"];
+        self.sign_key(&["rsa:2048"], name, &extensions, &how)
+    }
+
+    /// A client's certificate, `{name}.pem`, with a subject of that name and
+    /// these extensions, for so many days; and its key.
+    pub fn issue_caller(&self, name: &str, names: &str, days: u32) -> (PathBuf, PathBuf) {
+        let extensions = format!("subjectAltName={names}\nextendedKeyUsage=clientAuth\n");
+        let days = days.to_string();
+        self.sign(name, &extensions, &["-CAcreateserial", "-days", &days])
+    }
+
+    fn sign(&self, name: &str, extensions: &str, how: &[&str]) -> (PathBuf, PathBuf) {
+        let ecdsa = ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+        self.sign_key(&ecdsa, name, extensions, how)
+    }
+
+    fn sign_key(
+        &self,
+        kind: &[&str],
+        name: &str,
+        extensions: &str,
+        how: &[&str],
+    ) -> (PathBuf, PathBuf) {
+        let file = |extension: &str| format!("{name}.{extension}");
+        let (key, request, certificate) = (file("key"), file("csr"), file("pem"));
+        std::fs::write(self.path(&file("ext")), extensions).unwrap();
+        let subject = format!("/CN={name}");
+        let mut asked = vec!["req", "-new", "-newkey"];
+        asked.extend(kind);
+        asked.extend([
+            "-nodes", "-keyout", &key, "-out", &request, "-subj", &subject,
         ]);
-        self.openssl(&[
-            "x509",
-            "-req",
-            "-in",
-            "leaf.csr",
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-days",
-            "2",
-            "-extfile",
-            "leaf.ext",
-            "-out",
-            "leaf.pem",
-        ]);
-        (self.path("leaf.pem"), self.path("leaf.key"))
+        self.openssl(&asked);
+        let extensions = file("ext");
+        let mut arguments = vec!["x509", "-req", "-in", &request, "-CA", "ca.pem"];
+        arguments.extend(["-CAkey", "ca.key", "-extfile", &extensions]);
+        arguments.extend(how);
+        arguments.extend(["-out", &certificate]);
+        self.openssl(&arguments);
+        (self.path(&certificate), self.path(&key))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -75,6 +75,11 @@ impl Config {
         self
     }
 
+    /// What the listener asks of connections; its address is the gateway's.
+    pub fn listener(self, fields: Value) -> Self {
+        self.set("/listeners", Value::Array(vec![fields]))
+    }
+
     pub fn limit(self, name: &str, value: impl Into<Value>) -> Self {
         self.set(&format!("/limits/{name}"), value.into())
     }
@@ -101,6 +106,16 @@ impl Config {
             .find(|client| client["name"] == name)
             .expect("such a client");
         merge(client, fields);
+        self
+    }
+
+    pub fn edit_secret(mut self, name: &str, fields: Value) -> Self {
+        let secrets = self.document["secrets"].as_array_mut().unwrap();
+        let secret = secrets
+            .iter_mut()
+            .find(|secret| secret["name"] == name)
+            .expect("such a secret");
+        merge(secret, fields);
         self
     }
 

@@ -220,9 +220,14 @@ impl Gateway {
 }
 
 fn write_config(directory: &Path, config: &Config, address: SocketAddr, admin: SocketAddr) {
-    let mut config = config
-        .clone()
-        .set("/listeners", json!([{"address": address.to_string()}]));
+    let mut config = match config.has("/listeners/0") {
+        true => config
+            .clone()
+            .set("/listeners/0/address", json!(address.to_string())),
+        false => config
+            .clone()
+            .set("/listeners", json!([{"address": address.to_string()}])),
+    };
     if !config.has("/admin/address") {
         config = config.admin(&admin.to_string());
     }

@@ -30,6 +30,17 @@ impl Nginx {
         Self::start(" ssl", &lines)
     }
 
+    /// Asks every client for a certificate of this authority.
+    pub fn mutual_tls(certificate: &Path, key: &Path, clients: &Path) -> Self {
+        let lines = format!(
+            "ssl_certificate {}; ssl_certificate_key {}; ssl_verify_client on; ssl_client_certificate {};",
+            certificate.display(),
+            key.display(),
+            clients.display()
+        );
+        Self::start(" ssl", &lines)
+    }
+
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
@@ -56,7 +67,7 @@ http {{
     {lines}
     location / {{
       default_type text/plain;
-      return 200 "$request_method $request_uri host=$host sni=$ssl_server_name auth=$http_authorization connection=$connection";
+      return 200 "$request_method $request_uri host=$host sni=$ssl_server_name client=$ssl_client_s_dn auth=$http_authorization connection=$connection";
     }}
   }}
 }}

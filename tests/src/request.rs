@@ -115,6 +115,14 @@ impl Request {
         self
     }
 
+    pub(crate) fn authority(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn header_lines(&self) -> &[(String, String)] {
+        &self.headers
+    }
+
     pub fn head_bytes(&self) -> Vec<u8> {
         let mut head = format!(
             "{} {} {}\r\nHost: {}\r\n",

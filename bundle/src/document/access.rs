@@ -71,6 +71,10 @@ pub struct ClientDocument {
     /// Addresses or ranges: a list, or one text with commas.
     #[serde(default)]
     pub ip_address: Option<OneOrMany>,
+    /// Certificates by which it is known, on listeners that ask for them: each
+    /// name stands for every certificate that has it.
+    #[serde(default)]
+    pub certificates: Vec<CallerCertificateDocument>,
     /// The names of at most two secrets that its requests may be signed with;
     /// two, so that one can be rotated.
     #[serde(default)]
@@ -93,6 +97,21 @@ pub struct ClientDocument {
     #[serde(default)]
     #[schemars(range(max = 4_294_967_295_u32))]
     pub rate_limit_burst: Option<u32>,
+}
+
+/// A name in a client's certificate: exactly one of the four.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallerCertificateDocument {
+    /// A DNS name among its subject alternative names; compared without case.
+    pub san_dns: Option<String>,
+    /// A URI among its subject alternative names, such as a SPIFFE id.
+    pub san_uri: Option<String>,
+    /// A mail address among its subject alternative names.
+    pub san_email: Option<String>,
+    /// The whole subject, as `openssl x509 -noout -subject -nameopt RFC2253`
+    /// prints it: `CN=backend,O=Acme`.
+    pub subject: Option<String>,
 }
 
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]

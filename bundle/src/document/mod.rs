@@ -7,23 +7,39 @@
 //! control plane.
 
 mod access;
+mod listener;
 mod logging;
 mod process;
+mod response;
 mod route;
 mod tenant;
+mod upstream;
 
-pub use access::{ApiKeyDocument, ClientDocument, OneOrMany, ScopeDocument};
+pub use access::{
+    ApiKeyDocument, CallerCertificateDocument, ClientDocument, OneOrMany, ScopeDocument,
+};
+pub use listener::{
+    CertificateDocument, ClientAuthName, ListenerDocument, ListenerTlsDocument,
+    ProxyProtocolDocument, TlsVersionName,
+};
 pub use logging::{LogFormat, LogLevel, LoggingDocument, ObfuscateDocument, RequestLogDocument};
 pub use process::{
-    AdminDocument, CountersDocument, LimitsDocument, ListenerDocument, TrustedProxyDocument,
+    AdminDocument, CountersDocument, LimitsDocument, TrustedProxyDocument,
     UpstreamDocument,
 };
+pub use response::{
+    BodyRuleDocument, NotJsonName, ResponseDecodingName, ResponseHeadersDocument,
+};
 pub use route::{
-    MatchDocument, MethodConfigDocument, RouteDocument, RouteSettings, SignatureVersionName,
+    LeakGuardMode, MatchDocument, MethodConfigDocument, RouteDocument, RouteSettings, SignatureVersionName,
 };
 pub use tenant::{
     EnvironmentDocument, PreviousHashDocument, SecretDocument, SecretSource, TenantIdentity,
     VariableDocument,
+};
+pub use upstream::{
+    BalanceName, EjectionDocument, HealthCheckDocument, HealthCheckName, ProtocolName,
+    TargetDocument, UpstreamCertificateDocument,
 };
 
 use schemars::JsonSchema;

@@ -3,14 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One socket that accepts requests (HTTP/1.1 in clear).
-#[derive(Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerDocument {
-    /// Address and port: `127.0.0.1:8080`, `[::]:8080`.
-    pub address: String,
-}
-
 /// The read-only listener for `/healthz`, `/livez` and `/metrics`.
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -58,6 +50,10 @@ pub struct LimitsDocument {
     /// Milliseconds for a whole head, from its first byte.
     #[schemars(range(min = 1, max = 3_600_000))]
     pub head_timeout_ms: u64,
+    /// Milliseconds for a TLS handshake, from its beginning. The header of the
+    /// PROXY protocol before it has those of a head.
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub tls_handshake_timeout_ms: u64,
     /// Milliseconds an idle keep-alive connection stays open.
     #[schemars(range(min = 1, max = 3_600_000))]
     pub keepalive_timeout_ms: u64,
@@ -65,6 +61,18 @@ pub struct LimitsDocument {
     /// nothing of its answer.
     #[schemars(range(min = 1, max = 3_600_000))]
     pub body_timeout_ms: u64,
+    /// Bytes a second that a client must send of a body, counted from its fifth
+    /// second on. 0: no least rate. gRPC, server-sent events and WebSockets have
+    /// none either.
+    #[schemars(range(max = 1_000_000))]
+    pub min_body_rate: u32,
+    /// Milliseconds that gRPC calls, server-sent events and WebSockets may be
+    /// silent, in place of `body_timeout_ms` and a route's `read_timeout_ms`.
+    #[schemars(range(min = 1, max = 86_400_000))]
+    pub stream_idle_timeout_ms: u64,
+    /// Requests at once on one connection of HTTP/2.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub http2_max_streams: u32,
     /// Client connections, in all.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: u32,
@@ -75,6 +83,10 @@ pub struct LimitsDocument {
     /// Bytes of a body that has to be read whole, to be verified or changed.
     #[schemars(range(min = 1, max = 67_108_864))]
     pub max_inspected_body_bytes: u32,
+    /// Bytes of all bodies that are held whole at one time; a request beyond
+    /// gets 503.
+    #[schemars(range(min = 1_048_576, max = 1_099_511_627_776_u64))]
+    pub max_buffered_bytes: u64,
     /// Requests of unknown callers that one address (IPv6: one /64) may make in
     /// a minute before it gets 429 in the place of 401. A signature that is
     /// refused does not count. Trusted proxies are exempt.
@@ -94,11 +106,16 @@ impl Default for LimitsDocument {
             head_bytes: 16_384,
             head_fields: 100,
             head_timeout_ms: 10_000,
+            tls_handshake_timeout_ms: 10_000,
             keepalive_timeout_ms: 60_000,
             body_timeout_ms: 30_000,
+            min_body_rate: 100,
+            stream_idle_timeout_ms: 300_000,
+            http2_max_streams: 100,
             max_connections: 10_000,
             max_connections_per_address: 1_000,
             max_inspected_body_bytes: 1_048_576,
+            max_buffered_bytes: 268_435_456,
             unauthorized_per_minute: 120,
             shutdown_grace_ms: 30_000,
             drain_delay_ms: 0,
@@ -121,8 +138,9 @@ pub struct CountersDocument {
     /// its share of them.
     #[schemars(range(min = 1, max = 10_000))]
     pub instances: u32,
-    /// Nonces and signatures that are remembered in this process; when it is
-    /// full, signed requests get 503.
+    /// Nonces and signatures that this process has room for without Redis; when
+    /// there is none left, signed requests get 503. Takes 32 to 64 bytes each,
+    /// 32 MiB by default, from the first signed request on.
     #[schemars(range(min = 1_000, max = 100_000_000))]
     pub nonce_capacity: u32,
     /// Milliseconds that a request waits for Redis.

@@ -88,9 +88,7 @@ mod tests {
     fn listeners(addresses: &[&str]) -> Vec<Listener> {
         let addresses = addresses.iter();
         addresses
-            .map(|address| Listener {
-                address: address.parse().unwrap(),
-            })
+            .map(|address| Listener::plain(address.parse().unwrap()))
             .collect()
     }
 

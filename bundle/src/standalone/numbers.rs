@@ -1,5 +1,5 @@
 //! Numbers as people write them. Every number of the configuration is a whole
-//! one, so `5.0` and `1e2` mean 5 and 100. What is injected into bodies is
+//! one, so `5.0` and `1e2` mean 5 and 100. What is put into bodies is
 //! another's business: a number that JSON would spell differently (`007`,
 //! `1.10`, twenty digits) is refused there, because it might be meant as text.
 
@@ -10,6 +10,14 @@ use crate::yaml::Node;
 
 const INJECTED: &str = "inject_body";
 
+/// A rule with this field puts what is in that one into bodies.
+const REPLACING: &str = "replace";
+const REPLACEMENT: &str = "with";
+
+fn is_sent(field: &str, replaces: bool) -> bool {
+    field == INJECTED || (replaces && field == REPLACEMENT)
+}
+
 /// The largest number that a float counts up to one by one.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -17,8 +25,11 @@ const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 pub(super) fn make_whole(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            let fields = fields.iter_mut().filter(|(name, _)| *name != INJECTED);
-            fields.for_each(|(_, field)| make_whole(field));
+            let replaces = fields.contains_key(REPLACING);
+            let fields = fields.iter_mut();
+            fields
+                .filter(|(name, _)| !is_sent(name, replaces))
+                .for_each(|(_, field)| make_whole(field));
         }
         Value::Array(items) => items.iter_mut().for_each(make_whole),
         Value::Number(number) => {
@@ -38,7 +49,7 @@ fn whole(float: f64) -> Option<i64> {
     format!("{float:.0}").parse().ok()
 }
 
-/// Every injected number that would be sent in another spelling.
+/// Every number put into bodies that would be sent in another spelling.
 pub(super) fn respelled(root: &Node) -> Vec<Problem> {
     let mut found = Vec::new();
     if let Some(routes) = root.get("routes") {
@@ -48,8 +59,8 @@ pub(super) fn respelled(root: &Node) -> Vec<Problem> {
     found
 }
 
-fn search(node: &Node, path: DocPath, injected: bool, found: &mut Vec<Problem>) {
-    if injected && node.is_respelled() {
+fn search(node: &Node, path: DocPath, sent: bool, found: &mut Vec<Problem>) {
+    if sent && node.is_respelled() {
         found.push(Problem {
             path,
             line: None,
@@ -60,8 +71,9 @@ fn search(node: &Node, path: DocPath, injected: bool, found: &mut Vec<Problem>) 
         });
         return;
     }
+    let replaces = node.get(REPLACING).is_some();
     for (step, child) in node.children() {
-        let injected = injected || step == PathStep::Key(INJECTED.to_owned());
-        search(child, path.clone().then(step), injected, found);
+        let sent = sent || matches!(&step, PathStep::Key(key) if is_sent(key, replaces));
+        search(child, path.clone().then(step), sent, found);
     }
 }

@@ -37,6 +37,9 @@ pub(super) fn redact(route: &mut RouteDocument) {
     for settings in std::iter::once(&mut route.settings).chain(overrides) {
         settings.inject_headers.iter_mut().for_each(headers);
         settings.inject_body.iter_mut().for_each(body);
+        if let Some(of_answers) = &mut settings.response_headers {
+            headers(&mut of_answers.set);
+        }
         for config in settings.method_configs.iter_mut().flatten() {
             method(config);
         }

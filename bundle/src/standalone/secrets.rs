@@ -8,8 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::LoadOptions;
 use crate::secret::SecretValue;
+use crate::settings::TicketKey;
 use crate::validate::{Origin, Sources, Unavailable};
 
 /// Bytes of a secret file.
@@ -105,6 +108,23 @@ impl Sources for FileSources<'_> {
         read
     }
 
+    fn private_key(&mut self, file: &str) -> Result<SecretValue, Unavailable> {
+        let path = self.resolve(file);
+        self.watched.insert(path.clone());
+        read_secret(&path).map(SecretValue::new)
+    }
+
+    fn ticket_key(&mut self, file: &str) -> Result<TicketKey, Unavailable> {
+        let path = self.resolve(file);
+        self.watched.insert(path.clone());
+        let material = bounded(open_secret(&path)?, MAX_SECRET_BYTES)?;
+        TicketKey::new(Zeroizing::new(material)).ok_or_else(|| {
+            let [short, long] = TicketKey::LENGTHS;
+            let message = format!("the file holds neither {short} nor {long} bytes");
+            Unavailable::new(message, format!("openssl rand -out FILE {long}"))
+        })
+    }
+
     fn resolve(&self, path: &str) -> PathBuf {
         self.directory.join(path)
     }
@@ -119,7 +139,7 @@ fn is_blank(value: &str) -> bool {
 /// Permissions are those of the opened file, so that no other can be put in
 /// its place between the look and the reading. Links are followed: Kubernetes
 /// mounts secrets as links.
-fn read_secret(path: &Path) -> Result<String, Unavailable> {
+fn open_secret(path: &Path) -> Result<File, Unavailable> {
     let file = open_regular(path)?;
     let mode = file.metadata().map_err(|error| unreadable(&error))?.mode();
     if mode & FORBIDDEN_MODE & 0o007 != 0 {
@@ -134,11 +154,15 @@ fn read_secret(path: &Path) -> Result<String, Unavailable> {
             "chmod g-w",
         ));
     }
-    bounded(file, MAX_SECRET_BYTES)
+    Ok(file)
+}
+
+fn read_secret(path: &Path) -> Result<String, Unavailable> {
+    text(bounded(open_secret(path)?, MAX_SECRET_BYTES)?)
 }
 
 fn read_certificates(path: &Path) -> Result<Arc<str>, Unavailable> {
-    let text = bounded(open_regular(path)?, MAX_CERTIFICATES_BYTES)?;
+    let text = text(bounded(open_regular(path)?, MAX_CERTIFICATES_BYTES)?)?;
     match boring::x509::X509::stack_from_pem(text.as_bytes()) {
         Ok(certificates) if !certificates.is_empty() => Ok(text.into()),
         Ok(_) | Err(_) => Err(Unavailable::new(
@@ -160,7 +184,7 @@ fn open_regular(path: &Path) -> Result<File, Unavailable> {
     Ok(file)
 }
 
-fn bounded(file: File, limit: u64) -> Result<String, Unavailable> {
+fn bounded(file: File, limit: u64) -> Result<Vec<u8>, Unavailable> {
     let mut bytes = Vec::new();
     file.take(limit + 1)
         .read_to_end(&mut bytes)
@@ -171,6 +195,10 @@ fn bounded(file: File, limit: u64) -> Result<String, Unavailable> {
             "is it the right one?",
         ));
     }
+    Ok(bytes)
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, Unavailable> {
     String::from_utf8(bytes)
         .map_err(|_| Unavailable::new("the file is not UTF-8 text", "is it the right one?"))
 }

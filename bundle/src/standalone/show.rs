@@ -7,7 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::redact::{REDACTED, redact};
 use super::{LoadOptions, Loaded, Read, read};
-use crate::document::{Document, ProcessDocument, SecretDocument, TenantDocument};
+use crate::document::{
+    Document, ListenerDocument, ListenerTlsDocument, ProcessDocument, SecretDocument,
+    TenantDocument, TlsVersionName,
+};
 use crate::model::Environment;
 use crate::report::Report;
 use crate::settings::Listener;
@@ -23,9 +26,9 @@ pub fn effective(path: &Path, options: &LoadOptions<'_>) -> Result<Value, Report
     } = read(path, options)?;
     let declared = loaded.bundle.tenants.iter();
     let environments = declared.flat_map(|tenant| &tenant.environments);
-    let listeners = loaded.settings.listeners.iter();
+    let listeners = shown_listeners(&loaded.settings.listeners, &process.listeners);
     let parts = [
-        ("listeners", listeners.map(shown_listener).collect()),
+        ("listeners", listeners),
         (
             "environments",
             environments.map(shown_environment).collect(),
@@ -72,8 +75,29 @@ fn document(loaded: &Loaded, process: ProcessDocument, tenant: TenantDocument) -
     }
 }
 
-fn shown_listener(listener: &Listener) -> Value {
-    json!({ "address": listener.address.to_string() })
+/// As they are in effect; files are named, not shown.
+fn shown_listeners(listeners: &[Listener], written: &[ListenerDocument]) -> Value {
+    let written = written.iter().map(Some).chain(std::iter::repeat(None));
+    let shown = listeners.iter().zip(written);
+    shown
+        .map(|(listener, written)| shown_listener(listener, written))
+        .collect()
+}
+
+fn shown_listener(listener: &Listener, written: Option<&ListenerDocument>) -> Value {
+    let tls = written
+        .and_then(|written| written.tls.clone())
+        .map(|tls| ListenerTlsDocument {
+            min_version: Some(tls.min_version.unwrap_or(TlsVersionName::Tls12)),
+            client_auth: Some(tls.client_auth_or_default()),
+            ..tls
+        });
+    without_nulls(json!({
+        "address": listener.address.to_string(),
+        "http2": listener.http2,
+        "proxy_protocol": written.and_then(|written| written.proxy_protocol.as_ref()),
+        "tls": tls,
+    }))
 }
 
 fn shown_environment(environment: &Environment) -> Value {
@@ -115,7 +139,7 @@ fn shown_route(route: Value) -> Value {
     };
     let fields = fields.into_iter().filter(|(_, field)| !field.is_null());
     let fields = fields.map(|(name, field)| match name.as_str() {
-        "environments" | "inject_body" | "method_configs" => (name, field),
+        "environments" | "inject_body" | "method_configs" | "response_body" => (name, field),
         _ => (name, without_nulls(field)),
     });
     Value::Object(fields.collect())

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use uuid::Uuid;
 
-use crate::document::{ClientDocument, OneOrMany, ScopeDocument, TenantDocument};
+use crate::document::{
+    CallerCertificateDocument, ClientDocument, OneOrMany, ScopeDocument, TenantDocument,
+};
 use crate::ids::{ClientId, ClientName, TenantId};
-use crate::model::{Client, Scope};
+use crate::model::{CertificateName, Client, Scope};
 use crate::problem::{At, Noun, Problems};
 use crate::secret::SecretValue;
 
@@ -54,18 +56,22 @@ pub(super) fn clients(
         let at = section.index(index);
         let client = id.and_then(|id| client(document, id, names, &at, problems));
         if let Some(client) = client {
-            holders.take(index, &client, &at.key("ip_address"), problems);
+            holders.take(index, &client, &at, problems);
             clients.push(client);
         }
     }
     clients
 }
 
-/// The clients that have an address block. Of two that have the same one on
-/// the same route, the address cannot tell which one calls.
+/// The clients that have an address block or a certificate's name. Of two that
+/// have the same one on the same route, it cannot tell which one calls.
 #[derive(Default)]
-struct Holders(HashMap<IpNet, Vec<Holder>>);
+struct Holders {
+    addresses: HashMap<IpNet, Vec<Holder>>,
+    certificates: HashMap<CertificateName, Vec<Holder>>,
+}
 
+#[derive(Clone)]
 struct Holder {
     index: usize,
     assignments: Vec<Scope>,
@@ -76,24 +82,33 @@ impl Holders {
         if !client.enabled {
             return;
         }
+        let holder = Holder {
+            index,
+            assignments: client.assignments.clone(),
+        };
         for block in &client.addresses {
-            let holders = self.0.entry(*block).or_default();
-            let other = holders.iter().find(|other| {
-                other.index != index && meet(&other.assignments, &client.assignments)
-            });
-            if let Some(other) = other {
-                problems.add_clash(
-                    at,
-                    "is shared, on the same route, with",
-                    place("clients", other.index),
-                    "an address stands for one client: give the other one an API key alone",
-                );
-            }
-            holders.push(Holder {
-                index,
-                assignments: client.assignments.clone(),
-            });
+            let holders = self.addresses.entry(*block).or_default();
+            let remedy = "an address stands for one client: give the other one an API key alone";
+            holder.join(holders, &at.key("ip_address"), remedy, problems);
         }
+        for name in &client.certificates {
+            let holders = self.certificates.entry(name.clone()).or_default();
+            let remedy = "a certificate stands for one client: name another one";
+            holder.join(holders, &at.key("certificates"), remedy, problems);
+        }
+    }
+}
+
+impl Holder {
+    fn join(&self, holders: &mut Vec<Self>, at: &At<'_>, remedy: &str, problems: &mut Problems) {
+        let other = holders.iter().find(|other| {
+            other.index != self.index && meet(&other.assignments, &self.assignments)
+        });
+        if let Some(other) = other {
+            let message = "is shared, on the same route, with";
+            problems.add_clash(at, message, place("clients", other.index), remedy);
+        }
+        holders.push(self.clone());
     }
 }
 
@@ -121,6 +136,7 @@ fn client(
         name: ClientName::try_from(document.name.as_str()).ok()?,
         enabled: document.enabled.unwrap_or(true),
         addresses: addresses(document, &at.key("ip_address"), problems),
+        certificates: certificates(document, &at.key("certificates"), problems),
         assignments: scopes(
             &document.assignments,
             names,
@@ -143,6 +159,43 @@ fn addresses(document: &ClientDocument, at: &At<'_>, problems: &mut Problems) ->
                 .collect()
         }
     }
+}
+
+fn certificates(
+    document: &ClientDocument,
+    at: &At<'_>,
+    problems: &mut Problems,
+) -> Vec<CertificateName> {
+    let documents = document.certificates.iter().enumerate();
+    documents
+        .filter_map(|(index, document)| {
+            let name = certificate_name(document);
+            if name.is_none() {
+                let remedy = "give one of san_dns, san_uri, san_email and subject";
+                problems.add(&at.index(index), "does not have exactly one name", remedy);
+            }
+            name
+        })
+        .collect()
+}
+
+fn certificate_name(document: &CallerCertificateDocument) -> Option<CertificateName> {
+    let CallerCertificateDocument {
+        san_dns,
+        san_uri,
+        san_email,
+        subject,
+    } = document;
+    let name = match (san_dns, san_uri, san_email, subject) {
+        (Some(name), None, None, None) => CertificateName::Dns(name.to_ascii_lowercase()),
+        (None, Some(name), None, None) => CertificateName::Uri(name.clone()),
+        (None, None, Some(name), None) => CertificateName::Email(name.clone()),
+        (None, None, None, Some(name)) => CertificateName::Subject(name.clone()),
+        _ => return None,
+    };
+    let texts = [san_dns, san_uri, san_email, subject];
+    let is_blank = texts.into_iter().flatten().any(|text| text.is_empty());
+    (!is_blank).then_some(name)
 }
 
 pub(super) fn scopes(

@@ -12,12 +12,17 @@ mod defaults;
 mod header;
 mod header_value;
 mod injection;
+mod leak_guard;
 mod limit;
+mod listener;
+mod listener_tls;
 mod masking;
 mod match_rule;
 mod own_listeners;
+mod pool;
 mod process;
 mod redis_url;
+mod response;
 mod route;
 mod secret;
 mod settings_merge;
@@ -26,11 +31,14 @@ mod target;
 mod templates;
 mod tenant;
 mod time;
+mod upstream;
+mod upstream_certificate;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::secret::SecretValue;
+use crate::settings::TicketKey;
 
 pub(crate) use defaults::fill_route_defaults;
 pub(crate) use own_listeners::own_listeners;
@@ -52,6 +60,12 @@ pub(crate) trait Sources {
 
     /// Certificates in PEM: at least one.
     fn certificates(&mut self, file: &str) -> Result<Arc<str>, Unavailable>;
+
+    /// A private key in PEM, under the same rules as a secret.
+    fn private_key(&mut self, file: &str) -> Result<SecretValue, Unavailable>;
+
+    /// The key material of session tickets, under the same rules as a secret.
+    fn ticket_key(&mut self, file: &str) -> Result<TicketKey, Unavailable>;
 
     /// A path of the document as the process sees it.
     fn resolve(&self, path: &str) -> PathBuf;

@@ -37,11 +37,22 @@ fn check(
     if allowed {
         return;
     }
-    check_url(settings.target_base_url.as_deref(), ours, at, problems);
+    check_url(
+        settings.target_base_url.as_deref(),
+        ours,
+        &at.key("target_base_url"),
+        problems,
+    );
+    let targets_at = at.key("targets");
+    for (index, target) in settings.targets.iter().flatten().enumerate() {
+        let at = targets_at.index(index);
+        check_url(Some(&target.url), ours, &at.key("url"), problems);
+    }
     let configs_at = at.key("method_configs");
     for (index, config) in settings.method_configs.iter().flatten().enumerate() {
         let at = configs_at.index(index);
-        check_url(config.target_base_url.as_deref(), ours, &at, problems);
+        let url = config.target_base_url.as_deref();
+        check_url(url, ours, &at.key("target_base_url"), problems);
     }
 }
 
@@ -52,7 +63,7 @@ fn check_url(url: Option<&str>, ours: &[SocketAddr], at: &At<'_>, problems: &mut
     };
     if ours.iter().any(|listener| reaches(&target, *listener)) {
         problems.add(
-            &at.key("target_base_url"),
+            at,
             "is a listener of this gateway",
             "name the upstream; allow_reserved_target: true permits it",
         );

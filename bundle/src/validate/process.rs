@@ -1,6 +1,5 @@
 //! The process's own part of the document, as `Settings`.
 
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -17,17 +16,14 @@ use crate::settings::{
 use super::context::place;
 use super::masking::obfuscate;
 use super::redis_url::redis_url;
-use super::{Sources, address, header};
-
-const DEFAULT_LISTENER: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+use super::{Sources, address, header, listener};
 
 pub(crate) fn process(
     document: &ProcessDocument,
     sources: &mut dyn Sources,
     problems: &mut Problems,
 ) -> Option<Settings> {
-    let (listeners, places) = listeners(document, problems);
+    let (listeners, places) = listener::listeners(document, sources, problems);
     let admin = admin(&document.admin, problems);
     tell_overlaps(&listeners, &places, admin.as_ref(), problems);
     let trusted_proxies = trusted_proxies(document, problems);
@@ -44,23 +40,6 @@ pub(crate) fn process(
         upstream,
         logging,
     })
-}
-
-/// The listeners, and the place of each in the document.
-fn listeners(document: &ProcessDocument, problems: &mut Problems) -> (Vec<Listener>, Vec<usize>) {
-    if document.listeners.is_empty() {
-        let address = DEFAULT_LISTENER;
-        return (vec![Listener { address }], vec![0]);
-    }
-    let section = At::ROOT.key("listeners");
-    let listeners = document.listeners.iter().enumerate();
-    listeners
-        .filter_map(|(index, listener)| {
-            let at = section.index(index);
-            let address = address::socket(&listener.address, &at.key("address"), problems)?;
-            Some((Listener { address }, index))
-        })
-        .unzip()
 }
 
 fn tell_overlaps(
@@ -143,11 +122,16 @@ fn limits(document: &LimitsDocument) -> Option<Limits> {
         head_bytes: document.head_bytes as usize,
         head_fields: document.head_fields as usize,
         head_timeout: Duration::from_millis(document.head_timeout_ms),
+        tls_handshake_timeout: Duration::from_millis(document.tls_handshake_timeout_ms),
         keepalive_timeout: Duration::from_millis(document.keepalive_timeout_ms),
         body_timeout: Duration::from_millis(document.body_timeout_ms),
+        min_body_rate: NonZeroU32::new(document.min_body_rate),
+        stream_idle_timeout: Duration::from_millis(document.stream_idle_timeout_ms),
+        http2_max_streams: document.http2_max_streams,
         max_connections: document.max_connections as usize,
         max_connections_per_address: document.max_connections_per_address as usize,
         max_inspected_body: document.max_inspected_body_bytes as usize,
+        max_buffered: usize::try_from(document.max_buffered_bytes).unwrap_or(usize::MAX),
         unauthorized_per_minute: NonZeroU32::new(document.unauthorized_per_minute)?,
         shutdown_grace: Duration::from_millis(document.shutdown_grace_ms),
         drain_delay: Duration::from_millis(document.drain_delay_ms),

@@ -1,12 +1,10 @@
 //! Routes: identity, the environments they serve, and what they do in each.
 
-use std::time::Duration;
-
 use http::Method;
 
 use crate::document::{RouteDocument, RouteSettings, TenantDocument};
 use crate::ids::{EnvironmentName, HostName, RouteId, RouteName, RouteSlug, TenantId};
-use crate::model::{Route, RouteEnvironment, Timeouts, Upstream};
+use crate::model::{Route, RouteEnvironment};
 use crate::problem::{At, Problems};
 
 use super::callers::Callers;
@@ -14,14 +12,11 @@ use super::context::{Names, Unique, id_or_derived, named, place};
 use super::injection::{self, Injections};
 use super::limit::rate_limit;
 use super::match_rule::Rules;
+use super::response::response;
 use super::settings_merge::Merged;
 use super::signature::signature;
-use super::{Sources, address, header, target, templates};
-
-pub(super) const DEFAULT_CONNECT_TIMEOUT_MS: u64 = 5_000;
-pub(super) const DEFAULT_READ_TIMEOUT_MS: u64 = 30_000;
-pub(super) const DEFAULT_WRITE_TIMEOUT_MS: u64 = 30_000;
-pub(super) const DEFAULT_IDLE_TIMEOUT_MS: u64 = 60_000;
+use super::upstream::Upstreams;
+use super::{Sources, address, header, leak_guard, pool, templates};
 
 /// The ids of all routes, in their order, before anything refers to them.
 pub(super) fn ids(
@@ -218,6 +213,8 @@ impl<'a> Routes<'a> {
         at: &At<'_>,
         problems: &mut Problems,
     ) -> Vec<RouteEnvironment> {
+        let handle = document.slug.as_deref().or(document.name.as_deref());
+        let handle = handle.unwrap_or_default();
         let overrides_at = at.key("environments");
         let mut served: Vec<(EnvironmentName, Option<&RouteSettings>)> = Vec::new();
         if !document.environments.contains_key(base.as_str()) {
@@ -238,7 +235,10 @@ impl<'a> Routes<'a> {
                 let enabled = own
                     .and_then(|(settings, _)| settings.enabled)
                     .unwrap_or(true);
-                self.environment(id, environment.clone(), enabled, &merged, problems)
+                let here =
+                    self.environment(id, environment.clone(), enabled, &merged, problems)?;
+                leak_guard::check_lengths(handle, &here, &merged, self.names, problems);
+                Some(here)
             })
             .collect()
     }
@@ -266,7 +266,11 @@ impl<'a> Routes<'a> {
             self.callers.check_signers(id, &environment, at, problems);
         }
         let allowed_methods = allowed_methods(merged, problems);
-        let upstream = self.upstream(merged, problems);
+        let mut upstream = Upstreams {
+            names: self.names,
+            environment: &environment,
+        }
+        .read(merged, self.sources, problems);
         let reserved_allowed = upstream.allow_reserved_target;
         let injection = self.injections.injection(merged, &environment, problems);
         let method_configs = injection::MethodConfigs {
@@ -288,12 +292,17 @@ impl<'a> Routes<'a> {
         });
         let limit = merged.limit();
         let rate_limit = rate_limit(limit.value, limit.at, problems);
-        let target = base_target(merged, reserved_allowed, problems);
+        let targets = pool::targets(merged, reserved_allowed, problems);
+        let targets = targets?;
+        let target = targets.first()?.target.clone();
+        if targets.len() > 1 {
+            upstream.pool.targets = targets.into();
+        }
         Some(RouteEnvironment {
             environment,
             enabled,
             open,
-            target: target?,
+            target,
             upstream,
             injection,
             allowed_methods,
@@ -303,47 +312,10 @@ impl<'a> Routes<'a> {
             rate_limit,
             method_configs,
             body_secrets: body_secrets.unwrap_or_default(),
+            response: response(merged, problems),
+            leak_guard: leak_guard::leak_guard(merged),
         })
     }
-
-    fn upstream(&mut self, merged: &Merged<'_>, problems: &mut Problems) -> Upstream {
-        let ca = merged.pick(|settings| &settings.custom_ca_file);
-        let custom_ca = ca.and_then(|file| match self.sources.certificates(file.value) {
-            Ok(pem) => Some(pem),
-            Err(unavailable) => {
-                let at = file.at.key("custom_ca_file");
-                problems.add(&at, unavailable.message, unavailable.remedy);
-                None
-            }
-        });
-        let name = merged.pick(|settings| &settings.server_name);
-        let server_name = name.and_then(|name| {
-            let text = name.value.to_ascii_lowercase();
-            named::<HostName>(&text, &name.at.key("server_name"), problems)
-        });
-        Upstream {
-            custom_ca,
-            server_name,
-            allow_reserved_target: merged.flag(|settings| &settings.allow_reserved_target),
-            timeouts: timeouts(merged),
-        }
-    }
-}
-
-fn base_target(
-    merged: &Merged<'_>,
-    reserved_allowed: bool,
-    problems: &mut Problems,
-) -> Option<crate::model::Target> {
-    let Some(url) = merged.pick(|settings| &settings.target_base_url) else {
-        let at = merged.at().key("target_base_url");
-        problems.add(&at, "is missing", "write https://HOST/PATH");
-        return None;
-    };
-    let at = url.at.key("target_base_url");
-    let target = target::target(url.value, &at, problems)?;
-    target::check_reserved(&target, reserved_allowed, &at, problems);
-    Some(target)
 }
 
 fn check_open(
@@ -359,28 +331,6 @@ fn check_open(
     }
     if open && signed {
         problems.add(at, "is open and requires signatures", remedy);
-    }
-}
-
-fn timeouts(merged: &Merged<'_>) -> Timeouts {
-    let ms = |given: Option<u64>, default| Duration::from_millis(given.unwrap_or(default));
-    Timeouts {
-        connect: ms(
-            merged.value(|settings| &settings.connect_timeout_ms),
-            DEFAULT_CONNECT_TIMEOUT_MS,
-        ),
-        read: ms(
-            merged.value(|settings| &settings.read_timeout_ms),
-            DEFAULT_READ_TIMEOUT_MS,
-        ),
-        write: ms(
-            merged.value(|settings| &settings.write_timeout_ms),
-            DEFAULT_WRITE_TIMEOUT_MS,
-        ),
-        idle: ms(
-            merged.value(|settings| &settings.idle_timeout_ms),
-            DEFAULT_IDLE_TIMEOUT_MS,
-        ),
     }
 }
 

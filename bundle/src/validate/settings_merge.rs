@@ -59,6 +59,25 @@ impl<'a> Merged<'a> {
         self.pick(field).map(|setting| *setting.value)
     }
 
+    pub(super) fn value_of<T: Given + 'a>(
+        &self,
+        field: impl Fn(&'a RouteSettings) -> &'a Option<T>,
+    ) -> Option<&'a T> {
+        self.pick(field).map(|setting| setting.value)
+    }
+
+    /// The environment's settings where they give any of several that stand
+    /// for one another, else the base's where those do.
+    pub(super) fn settings_where(
+        &self,
+        gives: impl Fn(&RouteSettings) -> bool,
+    ) -> Option<Setting<'a, &'a RouteSettings>> {
+        let base = Some((self.base, self.base_at));
+        let mut all = [self.own, base].into_iter().flatten();
+        all.find(|(settings, _)| gives(settings))
+            .map(|(value, at)| Setting { value, at })
+    }
+
     pub(super) fn flag(&self, field: impl Fn(&'a RouteSettings) -> &'a Option<bool>) -> bool {
         self.value(field).unwrap_or(false)
     }
@@ -103,7 +122,10 @@ macro_rules! given {
 }
 
 given!(
-    always: bool, u32, u64, crate::document::SignatureVersionName;
-    unless empty: String, Vec<String>, BTreeMap<String, String>, Map<String, Value>,
+    always: crate::document::LeakGuardMode, crate::document::NotJsonName, crate::document::ResponseDecodingName, bool, u32, u64, crate::document::SignatureVersionName, crate::document::BalanceName,
+        crate::document::ProtocolName, crate::document::HealthCheckDocument,
+        crate::document::EjectionDocument, crate::document::UpstreamCertificateDocument;
+    unless empty: crate::document::ResponseHeadersDocument, Vec<crate::document::BodyRuleDocument>,
+        String, Vec<String>, BTreeMap<String, String>, Map<String, Value>,
         Vec<crate::document::MethodConfigDocument>
 );

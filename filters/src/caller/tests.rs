@@ -9,6 +9,7 @@ use crate::compile::EdgeRules;
 use crate::sample::{self, LIVE_KEY, NOW, Request, TEST_KEY};
 use crate::table::RouteTable;
 
+mod certificates;
 mod clients;
 mod scopes;
 
@@ -218,6 +219,7 @@ fn an_unknown_caller_costs_the_same_steps_and_reads_the_same_bytes_whatever_exis
         key_lookups: 1,
         comparisons: 1,
         address_lookups: 1,
+        certificate_lookups: 0,
     };
     assert!(
         efforts.iter().all(|effort| *effort == one_of_each),

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use http::{HeaderName, Method};
 use ipnet::IpNet;
+use knoxcall_bundle::ResponseSettings;
 use knoxcall_bundle::ids::{EnvironmentName, VariableKey};
 use knoxcall_bundle::template::{Builtin, SecretRef, Segment, Template};
 
 use crate::cidr::CidrSet;
 use crate::inject::Injector;
+use crate::response_rules::ResponseRules;
 use crate::table::{LimitIndex, MethodRules, ServiceTarget, TargetIndex};
 
 /// Every target of every tenant, once.
@@ -39,8 +41,10 @@ impl Targets {
 #[derive(Default)]
 pub(super) struct Interner {
     addresses: HashSet<Arc<CidrSet>>,
+    environments: HashSet<EnvironmentName>,
     methods: HashSet<Arc<[Method]>>,
     injectors: HashMap<InjectorKey, Arc<Injector>>,
+    response_rules: HashMap<ResponseSettings, Arc<ResponseRules>>,
     /// By the injector's address, which the entry keeps alive.
     rules: HashMap<(TargetIndex, usize, Option<LimitIndex>), Arc<MethodRules>>,
 }
@@ -58,6 +62,11 @@ impl Interner {
         }
     }
 
+    /// One text for all routes: it is in the processor's caches then.
+    pub(super) fn environment(&mut self, name: &EnvironmentName) -> EnvironmentName {
+        self.environments.get_or_insert_with(name, Clone::clone).clone()
+    }
+
     pub(super) fn methods(&mut self, methods: &[Method]) -> Arc<[Method]> {
         match self.methods.get(methods) {
             Some(same) => same.clone(),
@@ -67,6 +76,18 @@ impl Interner {
                 methods
             }
         }
+    }
+
+    pub(super) fn response_rules(
+        &mut self,
+        settings: &ResponseSettings,
+    ) -> Option<Arc<ResponseRules>> {
+        if let Some(same) = self.response_rules.get(settings) {
+            return Some(same.clone());
+        }
+        let rules = Arc::new(ResponseRules::compile(settings)?);
+        self.response_rules.insert(settings.clone(), rules.clone());
+        Some(rules)
     }
 
     /// `compile` is called where no equal injector is known, or where it

@@ -12,6 +12,7 @@ use knoxcall_bundle::{
 };
 
 use super::intern::{InjectorKey, Interner, Targets};
+use super::leak_guard::Guards;
 use super::limits::Limits;
 use crate::caller::key_slot;
 use crate::cidr::{CidrMap, CidrSet};
@@ -27,6 +28,7 @@ pub(super) struct TenantCompiler<'b, 'l> {
     limits: &'l mut Limits,
     targets: &'l mut Targets,
     interner: Interner,
+    guards: Guards<'b>,
     sandboxes: HashSet<&'b EnvironmentName>,
     clients: HashMap<ClientId, Arc<ClientEntry>>,
     assignments: Assignments<'b>,
@@ -52,6 +54,7 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
             sandboxes: sandboxes.collect(),
             assignments: Assignments::new(&tenant.clients),
             interner: Interner::default(),
+            guards: Guards::new(tenant),
             clients,
             limits,
             targets,
@@ -129,7 +132,7 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
             slug: (route.slug.as_ref()).map(|slug| slug.as_str().as_bytes().into()),
             name: route.name.clone(),
             enabled: route.enabled,
-            base_environment: route.base_environment.clone(),
+            base_environment: self.interner.environment(&route.base_environment),
         })
     }
 
@@ -140,7 +143,7 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
         Service {
             by_method: methods.collect(),
             base: self.base(route, here),
-            environment: here.environment.clone(),
+            environment: self.interner.environment(&here.environment),
             enabled: here.enabled,
             sandbox: self.sandboxes.contains(&here.environment),
             open: here.open && here.enabled && route.enabled,
@@ -160,13 +163,17 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
             limit: self
                 .limits
                 .route(here.rate_limit, route.id, &here.environment),
+            response_rules: self.interner.response_rules(&here.response),
+            leak_guard: self.guards.here(route, here),
+            leak_guard_mode: here.leak_guard.mode,
+            allow_range: here.leak_guard.allow_range,
         }
     }
 
     fn base(&mut self, route: &Route, here: &RouteEnvironment) -> Arc<MethodRules> {
         let injection = &here.injection;
         let (headers, body) = (&injection.headers, injection.body.as_ref());
-        self.rules(route, here, &here.target, headers, body, None)
+        self.rules(route, here, None, headers, body, None)
     }
 
     fn method(
@@ -179,7 +186,7 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
         let limit = self
             .limits
             .method(config.rate_limit, route.id, &here.environment, method);
-        let target = config.target.as_ref().unwrap_or(&here.target);
+        let target = config.target.as_ref();
         let headers = config.headers.as_ref().unwrap_or(&here.injection.headers);
         let body = config.body.as_ref().or(here.injection.body.as_ref());
         self.rules(route, here, target, headers, body, limit)
@@ -189,7 +196,7 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
         &mut self,
         route: &Route,
         here: &RouteEnvironment,
-        target: &Target,
+        own_target: Option<&Target>,
         headers: &[(HeaderName, Template)],
         body: Option<&JsonTemplate>,
         limit: Option<LimitIndex>,
@@ -209,11 +216,16 @@ impl<'b, 'l> TenantCompiler<'b, 'l> {
                 &here.body_secrets,
             )
         });
+        let mut upstream = here.upstream.clone();
+        if own_target.is_some() {
+            // A method's own target stands in the place of the whole pool.
+            upstream.pool.targets = Arc::default();
+        }
         let target = ServiceTarget {
             tenant: tenant.id,
             environment: environment.clone(),
-            target: target.clone(),
-            upstream: here.upstream.clone(),
+            target: own_target.unwrap_or(&here.target).clone(),
+            upstream,
         };
         self.interner.rules(self.targets, target, injector, limit)
     }
@@ -319,10 +331,17 @@ fn assigned_clients(
     let by_address = assigned()
         .filter_map(|client| Some((client, entries.get(&client.id)?)))
         .flat_map(|(client, entry)| client.addresses.iter().map(|net| (*net, entry.clone())));
+    let by_certificate = assigned()
+        .filter_map(|client| Some((client, entries.get(&client.id)?)))
+        .flat_map(|(client, entry)| {
+            let names = client.certificates.iter();
+            names.map(|name| (name.clone(), entry.clone()))
+        });
     let mut ids: Vec<_> = assigned().map(|client| client.id).collect();
     ids.sort_unstable();
     AssignedClients {
         by_address: CidrMap::new(by_address),
+        by_certificate: by_certificate.collect(),
         ids: ids.into(),
     }
 }

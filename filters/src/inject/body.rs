@@ -48,7 +48,7 @@ impl BodyType {
     }
 
     /// RFC 9110, section 8.3.1, and the suffixes of RFC 6839.
-    fn named(value: &[u8]) -> Self {
+    pub(crate) fn named(value: &[u8]) -> Self {
         let mut parts = value.split(|byte| *byte == b';');
         let essence = parts.next().unwrap_or_default();
         let essence = essence.trim_ascii().to_ascii_lowercase();

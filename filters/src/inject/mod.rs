@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue, Method};
 use knoxcall_bundle::ids::{EnvironmentName, SecretId};
 use knoxcall_bundle::template::Template;
 use knoxcall_bundle::{JsonTemplate, Route, Tenant};
+use zeroize::Zeroizing;
 
 pub(crate) use body::BodyType;
 pub use body::NewBody;
@@ -25,6 +26,7 @@ use crate::placeholders::Placeholders;
 use crate::refusal::Refusal;
 use header::HeaderSource;
 use json::Json;
+use text::Text;
 
 #[derive(Debug, Default)]
 pub struct Injector {
@@ -128,6 +130,14 @@ impl BodyTemplate {
             json: Json::compile(template, values, &mut secrets),
             secrets: secrets.into(),
         }
+    }
+}
+
+/// What a template makes of every request alike.
+pub(crate) fn fixed_text(template: &Template, values: &Values<'_>) -> Option<Zeroizing<String>> {
+    match Text::compile(template, values, &mut Vec::new()) {
+        Text::Fixed(text) => Some(text),
+        Text::Pieces(_) | Text::Liquid(_) | Text::Unavailable | Text::Failing => None,
     }
 }
 

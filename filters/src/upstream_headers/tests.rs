@@ -1,5 +1,6 @@
 use http::HeaderValue;
-use knoxcall_bundle::RouteEnvironment;
+use knoxcall_bundle::json_path::JsonPath;
+use knoxcall_bundle::{BodyEdit, BodyRule, ResponseDecoding, RouteEnvironment};
 use proptest::prelude::*;
 
 use super::*;
@@ -252,6 +253,96 @@ fn what_vouches_for_a_body_goes_when_the_body_changes() {
         removed_from(plain(), &request, whole(true)),
         ["expect", "content-digest"]
     );
+}
+
+/// What goes on under this name.
+fn values(environment: RouteEnvironment, request: &Request, name: &str) -> Vec<HeaderValue> {
+    let request_of = crate::testing::request("/");
+    admitted(tenant_with(environment), &request_of, |admitted, _| {
+        let head = request.head();
+        let injector = &admitted.rules.injector;
+        let kept = kept(&head, admitted.service, injector, BodyState::Streamed);
+        let named = kept.iter().filter(|(own, _)| own.as_str() == name);
+        named.map(|(_, value)| (*value).clone()).collect()
+    })
+}
+
+fn guarded() -> RouteEnvironment {
+    injecting(&[("x-token", "{{secret:token}}")])
+}
+
+#[test]
+fn an_answer_that_is_searched_for_secrets_is_asked_for_as_it_is() {
+    let with = Request::get("/").header("accept-encoding", "gzip, br");
+    for request in [with.clone(), Request::get("/")] {
+        assert_eq!(values(guarded(), &request, "accept-encoding"), ["identity"]);
+    }
+    assert_eq!(values(plain(), &with, "accept-encoding"), ["gzip, br"]);
+    assert!(values(plain(), &Request::get("/"), "accept-encoding").is_empty());
+    for name in [
+        "grpc-accept-encoding",
+        "connect-accept-encoding",
+        "sec-websocket-extensions",
+        "a-im",
+    ] {
+        assert!(goes(guarded(), name, "gzip"), "{name}");
+        assert!(!goes(plain(), name, "gzip"), "{name}");
+    }
+}
+
+#[test]
+fn parts_of_a_guarded_answer_are_asked_for_only_where_the_route_allows_it() {
+    let mut allowing = guarded();
+    allowing.leak_guard.allow_range = true;
+    for (name, value) in [("range", "bytes=0-9"), ("if-range", "\"1\"")] {
+        let request = Request::get("/").header(name, value);
+        assert!(values(guarded(), &request, name).is_empty(), "{name}");
+        assert_eq!(values(allowing.clone(), &request, name), [value]);
+        assert_eq!(values(plain(), &request, name), [value]);
+    }
+}
+
+#[test]
+fn a_route_whose_guard_is_off_asks_as_the_client_does() {
+    let mut off = guarded();
+    off.leak_guard.mode = knoxcall_bundle::LeakGuardMode::Off;
+    let request = Request::get("/")
+        .header("accept-encoding", "gzip")
+        .header("range", "bytes=0-9");
+    assert_eq!(values(off.clone(), &request, "accept-encoding"), ["gzip"]);
+    assert_eq!(values(off, &request, "range"), ["bytes=0-9"]);
+}
+
+fn changing(body: &[&str], decoding: ResponseDecoding) -> RouteEnvironment {
+    let mut changing = plain();
+    let rule = |path: &&str| BodyRule {
+        path: JsonPath::parse(path).unwrap(),
+        edit: BodyEdit::Remove,
+    };
+    changing.response.body = body.iter().map(rule).collect();
+    changing.response.decoding = decoding;
+    changing
+}
+
+#[test]
+fn an_answer_that_is_changed_is_asked_for_whole_and_as_it_is() {
+    let request = Request::get("/")
+        .header("accept-encoding", "gzip, deflate")
+        .header("range", "bytes=0-9");
+    let changing = changing(&["$.a"], ResponseDecoding::Identity);
+    let values = |name| values(changing.clone(), &request, name);
+    assert_eq!(values("accept-encoding"), ["identity"]);
+    assert!(values("range").is_empty());
+}
+
+#[test]
+fn an_answer_that_is_decoded_is_asked_for_in_what_we_decode() {
+    for body in [&["$.a"][..], &[]] {
+        let request = Request::get("/").header("accept-encoding", "deflate");
+        let decoding = changing(body, ResponseDecoding::Decode);
+        let values = values(decoding, &request, "accept-encoding");
+        assert_eq!(values, ["gzip, br, zstd"]);
+    }
 }
 
 #[test]

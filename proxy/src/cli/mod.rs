@@ -4,17 +4,21 @@
 // What a command line is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod completions;
 mod config;
 mod demo_upstream;
 mod explain;
+mod health;
 mod keys;
+mod man;
 mod serve;
 mod sign;
 mod usage;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::reason;
 
@@ -39,7 +43,10 @@ enum Command {
     Keys(keys::Keys),
     Sign(Box<sign::Sign>),
     Explain(explain::Explain),
+    Health(health::Health),
     DemoUpstream(demo_upstream::DemoUpstream),
+    Completions(completions::Completions),
+    Man(man::ManPages),
 }
 
 impl Cli {
@@ -50,7 +57,10 @@ impl Cli {
             Command::Keys(command) => command.run(),
             Command::Sign(command) => command.run(),
             Command::Explain(command) => command.run(),
+            Command::Health(command) => command.run(),
             Command::DemoUpstream(command) => command.run(),
+            Command::Completions(command) => command.run(Self::command()),
+            Command::Man(command) => command.run(Self::command()),
         }
     }
 }
@@ -60,6 +70,15 @@ pub fn complain(error: &anyhow::Error) {
         "knoxcall: {}",
         reason::without_number(&format!("{error:#}"))
     );
+}
+
+/// What a command was asked to print. A reader that has seen enough is no
+/// failure.
+fn print(text: &[u8]) -> anyhow::Result<ExitCode> {
+    match io::stdout().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// The value of a flag that takes none, where it is set in the environment.

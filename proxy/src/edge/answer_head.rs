@@ -28,6 +28,8 @@ pub enum Ending {
     HeadWithLength,
     Length,
     Chunks,
+    /// With its stream of HTTP/2.
+    Stream,
     /// With the connection: for HTTP/1.0, which knows no chunks.
     Close,
 }
@@ -45,17 +47,32 @@ pub fn interim_head(upstream: &ResponseHeader, context: &Context) -> Box<Respons
     head(upstream.status, headers)
 }
 
-pub fn final_head(
-    upstream: &ResponseHeader,
-    request: &RequestHeader,
-    context: &Context,
-) -> Result<(Box<ResponseHeader>, Ending)> {
-    check_coding(&upstream.headers)?;
-    let ending = Ending::of(upstream, request);
-    let mut headers = kept(&upstream.headers);
-    frame(&mut headers, ending);
-    mark(&mut headers, upstream.status, context);
-    Ok((head(upstream.status, headers), ending))
+/// The head of a final answer, which the route's rules may change.
+pub struct AnswerHead {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+}
+
+impl AnswerHead {
+    /// Without what was said for one hop.
+    pub fn of(upstream: &ResponseHeader) -> Result<Self> {
+        check_coding(&upstream.headers)?;
+        Ok(Self {
+            status: upstream.status,
+            headers: kept(&upstream.headers),
+        })
+    }
+
+    pub fn finish(
+        mut self,
+        request: &RequestHeader,
+        context: &Context,
+    ) -> (Box<ResponseHeader>, Ending) {
+        let ending = Ending::of(&self, request);
+        frame(&mut self.headers, ending);
+        mark(&mut self.headers, self.status, context);
+        (head(self.status, self.headers), ending)
+    }
 }
 
 fn head(status: StatusCode, headers: HeaderMap) -> Box<ResponseHeader> {
@@ -78,17 +95,19 @@ pub fn mark(headers: &mut HeaderMap, status: StatusCode, context: &Context) {
 impl Ending {
     /// Pingora has taken the upstream's chunks apart, so the answer ends as
     /// this client understands it (RFC 9112, section 6.3).
-    fn of(head: &ResponseHeader, request: &RequestHeader) -> Self {
+    fn of(head: &AnswerHead, request: &RequestHeader) -> Self {
         if head.status == StatusCode::NO_CONTENT {
             Self::Head
         } else if head.status == StatusCode::NOT_MODIFIED || request.method == Method::HEAD {
             Self::HeadWithLength
         } else if head.headers.contains_key(CONTENT_LENGTH) {
             Self::Length
-        } else if request.version == Version::HTTP_11 {
-            Self::Chunks
         } else {
-            Self::Close
+            match request.version {
+                Version::HTTP_11 => Self::Chunks,
+                Version::HTTP_2 => Self::Stream,
+                _older => Self::Close,
+            }
         }
     }
 }
@@ -107,7 +126,7 @@ fn frame(headers: &mut HeaderMap, ending: Ending) {
             headers.remove(TRANSFER_ENCODING);
             headers.remove(CONTENT_LENGTH);
         }
-        Ending::Close => {
+        Ending::Stream | Ending::Close => {
             headers.remove(TRANSFER_ENCODING);
         }
     }

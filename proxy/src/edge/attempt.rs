@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::Text;
-use pingora::connectors::TransportConnector;
 use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v1::client::HttpSession as UpstreamSession;
-use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
+use super::connector::{Connected, Connector};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::failure::{may_connect_again, may_send_again};
 use super::passage::Passage;
-use super::relay::{Relay, answer_has_begun, send_part};
-use super::upstream_stream::UpstreamStream;
+use super::relay::{Broken, Patience, Relay, answer_has_begun, client_patience, send_last};
 use crate::gateway::Gateway;
 use crate::upstream::address_name;
 
@@ -27,7 +25,7 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 
 pub struct Attempt<'a> {
     pub gateway: &'a Arc<Gateway>,
-    pub connector: &'a TransportConnector,
+    pub connector: &'a Connector,
     pub passage: &'a Passage<'a>,
 }
 
@@ -58,22 +56,34 @@ impl Attempt<'_> {
     ) -> Result<(), Broke> {
         let head = self.passage.head(session.req_header(), context)?;
         let peer = peer(self.gateway, context).await?;
-        let (mut upstream, is_reused) = self.connect(peer.as_ref(), context).await?;
-        note_connection(context, &peer, is_reused, Some(upstream.digest()));
-        judge_connection(&peer, Some(upstream.digest()))?;
+        let connected = self.connect(peer.as_ref(), context).await?;
+        let (mut upstream, is_reused) = (connected.session, connected.is_reused);
+        note_connection(context, &peer, is_reused, upstream.digest());
+        judge_connection(&peer, upstream.digest())?;
 
-        upstream.write_timeout = peer.options.write_timeout;
-        let patience = peer.options.read_timeout.unwrap_or(LONGEST_PATIENCE);
-        let relay = Relay::new(session, &mut upstream, deadline, patience);
+        upstream.set_write_timeout(peer.options.write_timeout);
+        let patience = Patience {
+            client: client_patience(context),
+            upstream: peer.options.read_timeout.unwrap_or(LONGEST_PATIENCE),
+        };
+        let service = self.passage.service();
+        let relay = Relay::new(session, &mut upstream, deadline, patience, service);
         match relay.run(head, context).await {
             Ok(over) => {
                 if over.is_reusable {
-                    self.release(upstream, &peer).await;
+                    self.connector.release(upstream, &peer).await;
+                } else {
+                    self.connector.give_up(upstream, &peer);
                 }
-                let sent = send_part(session, over.last, context).await;
+                let sent = send_last(session, over.last, context).await;
                 sent.map_err(Broke::for_good)
             }
-            Err(error) => {
+            Err(Broken::Refused(refusal)) => {
+                self.connector.give_up(upstream, &peer);
+                Err(Broke::Refused(refusal))
+            }
+            Err(Broken::Failed(error)) => {
+                self.connector.give_up(upstream, &peer);
                 let method = &session.req_header().method;
                 let at_hand = context.body.is_some() || session.body_bytes_read() == 0;
                 let again = is_reused
@@ -84,32 +94,12 @@ impl Attempt<'_> {
         }
     }
 
-    async fn connect(
-        &self,
-        peer: &HttpPeer,
-        context: &Context,
-    ) -> Result<(UpstreamSession, bool), Broke> {
-        match self.connector.get_stream(peer).await {
-            Ok((stream, is_reused)) => {
-                let stream = UpstreamStream::wrap(stream);
-                Ok((UpstreamSession::new_with_options(stream, peer), is_reused))
-            }
-            Err(error) => {
-                let error = error.into_up();
-                let again = may_connect_again(&error, context.outcome.attempts);
-                Err(Broke::Failed { error, again })
-            }
-        }
-    }
-
-    /// Into the pool, if nothing is left in it.
-    async fn release(&self, mut upstream: UpstreamSession, peer: &HttpPeer) {
-        upstream.respect_keepalive();
-        if let Some(stream) = upstream.reuse().await {
-            let idle = peer.options.idle_timeout;
-            self.connector
-                .release_stream(stream, peer.reuse_hash(), idle);
-        }
+    async fn connect(&self, peer: &HttpPeer, context: &Context) -> Result<Connected, Broke> {
+        self.connector.connect(peer).await.map_err(|error| {
+            let error = error.into_up();
+            let again = may_connect_again(&error, context.outcome.attempts);
+            Broke::Failed { error, again }
+        })
     }
 }
 

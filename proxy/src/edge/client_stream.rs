@@ -48,6 +48,13 @@ impl ClientStream {
         }
     }
 
+    /// What was read from it is unread: whoever reads next begins there.
+    pub fn put_back(&mut self, bytes: BytesMut) {
+        let later = std::mem::replace(&mut self.ahead, bytes);
+        self.ahead.extend_from_slice(&later);
+        self.left = Left::Everything;
+    }
+
     /// A request begins, whose head is `bytes` up to `head_end`. Leaves in
     /// `bytes` what is the request's own.
     pub fn begin(

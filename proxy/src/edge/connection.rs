@@ -9,14 +9,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
 use bytes::BytesMut;
 use knoxcall_filters::hygiene::{BodyLength, Framing};
 use knoxcall_filters::refusal::Malformation;
 use knoxcall_filters::{Refusal, hygiene};
-use pingora::apps::{HttpServerApp, ServerApp};
-use pingora::connectors::TransportConnector;
-use pingora::protocols::Stream;
+use pingora::apps::HttpServerApp;
+use pingora::protocols::{ALPN, Stream};
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
@@ -24,13 +22,15 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::answer::raw_answer;
 use super::client_stream::ClientStream;
-use super::connections::{ConnectionLimits, Permit};
+use super::connector::Connector;
 use super::context::RequestId;
 use super::deadline::Deadline;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Served};
 use super::head_reader::{HeadLimits, ReadHead, read_head};
+use super::http2;
 use super::malformed::record_malformed;
 use super::upgrade::Upgrades;
+use crate::downstream::Accepted;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
 
@@ -43,14 +43,14 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 pub struct Edge {
     gateway: Arc<Gateway>,
-    connector: TransportConnector,
+    connector: Connector,
     upgrades: Arc<HttpProxy<Upgrades>>,
 }
 
 impl Edge {
     pub fn new(
         gateway: Arc<Gateway>,
-        connector: TransportConnector,
+        connector: Connector,
         upgrades: HttpProxy<Upgrades>,
     ) -> Self {
         Self {
@@ -60,26 +60,38 @@ impl Edge {
         }
     }
 
-    fn admit(&self, peer: IpAddr) -> Option<Permit> {
-        let snapshot = self.gateway.snapshot.load();
-        let limits = &snapshot.settings.limits;
-        let trusted = snapshot.table.trusts(peer);
-        let limits = ConnectionLimits {
-            total: limits.max_connections,
-            per_address: (!trusted).then_some(limits.max_connections_per_address),
-        };
-        self.gateway.connections.admit(peer, limits)
+    /// One connection that its listener has let in.
+    pub async fn accepted(self: &Arc<Self>, connection: Accepted, shutdown: &ShutdownWatch) {
+        let Accepted {
+            stream,
+            peer,
+            permit: _until_the_end,
+            ..
+        } = connection;
+        self.serve(stream, peer, shutdown).await;
     }
 
-    /// One connection, from its first head to its last.
-    async fn serve(&self, stream: Stream, peer: IpAddr, shutdown: &ShutdownWatch) {
-        let mut stream = Box::new(ClientStream::new(stream));
-        let mut deadline = Deadline::after(self.limits().timeout);
-        let exchange = Exchange {
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    pub fn exchange(&self, peer: IpAddr) -> Exchange<'_> {
+        Exchange {
             gateway: &self.gateway,
             connector: &self.connector,
             peer,
-        };
+        }
+    }
+
+    /// One connection, of whichever version its first bytes are.
+    async fn serve(self: &Arc<Self>, stream: Stream, peer: IpAddr, shutdown: &ShutdownWatch) {
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            return http2::serve(self.clone(), stream, peer, shutdown.clone()).await;
+        }
+        let mut stream = Box::new(ClientStream::new(stream));
+        let mut deadline = Deadline::after(self.limits().timeout);
+        let exchange = self.exchange(peer);
+        let mut is_first = true;
         loop {
             let (mut head, end) = match read_head(&mut stream, &mut deadline, self.limits()).await {
                 ReadHead::Complete { bytes, end } => (bytes, end),
@@ -88,6 +100,11 @@ impl Edge {
                 }
                 ReadHead::Gone => return,
             };
+            if is_first && head.get(..end) == Some(http2::PREFACE_HEAD) {
+                stream.put_back(head);
+                return http2::serve(self.clone(), stream, peer, shutdown.clone()).await;
+            }
+            is_first = false;
             let framing = match self.begin(&mut stream, &mut head, end) {
                 Ok(framing) => framing,
                 Err(refusal) => return self.refuse(stream, &head, peer, &refusal).await,
@@ -97,7 +114,7 @@ impl Edge {
             }
             let mut session = Box::new(ServerSession::new_http1(stream));
             session.set_pipelined_prefix(head);
-            let Some(reused) = exchange.serve(session, &mut deadline).await else {
+            let Served::Reusable(reused) = exchange.serve(session, &mut deadline).await else {
                 return;
             };
             stream = reused;
@@ -162,29 +179,15 @@ impl Edge {
         let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
     }
 
-    async fn refuse_overload(&self, mut stream: Stream, peer: IpAddr) {
+    /// Without a stream the client would not understand an answer.
+    pub async fn refuse_overload(&self, stream: Option<Stream>, peer: IpAddr) {
         self.gateway.metrics.connections_refused.inc();
         let id = RequestId::at(SystemTime::now());
         let answer = raw_answer(&Refusal::Overloaded, &id);
         record_malformed(&self.gateway, id, b"", peer, &Refusal::Overloaded);
+        let Some(mut stream) = stream else { return };
         let _ = tokio::time::timeout(LINGER, send(&mut stream, &answer)).await;
         let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
-    }
-}
-
-#[async_trait]
-impl ServerApp for Edge {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let peer = peer_address(&stream)?;
-        match self.admit(peer) {
-            Some(_permit) => self.serve(stream, peer, shutdown).await,
-            None => self.refuse_overload(stream, peer).await,
-        }
-        None
     }
 }
 
@@ -192,13 +195,6 @@ impl ServerApp for Edge {
 /// it; nobody does it).
 fn may_upgrade(framing: Framing) -> bool {
     framing.asks_websocket && framing.body == BodyLength::Exactly(0)
-}
-
-/// A connection whose other end is already gone has none.
-fn peer_address(stream: &Stream) -> Option<IpAddr> {
-    let digest = stream.get_socket_digest()?;
-    let address = digest.peer_addr()?.as_inet()?.ip();
-    Some(address.to_canonical())
 }
 
 fn head_limits(snapshot: &Snapshot) -> HeadLimits {

@@ -29,6 +29,19 @@ pub struct Permit {
     address: Option<IpAddr>,
 }
 
+impl Permit {
+    /// For one that was admitted before its address was known. `false`: over
+    /// the limit of the address.
+    pub fn count_as(&mut self, peer: IpAddr, most: usize) -> bool {
+        let peer = counted_as(peer);
+        let admitted = self.address.is_none() && self.connections.count_address(peer, most);
+        if admitted {
+            self.address = Some(peer);
+        }
+        admitted
+    }
+}
+
 impl Connections {
     pub fn open(&self) -> usize {
         self.total.load(Ordering::Relaxed)
@@ -162,6 +175,25 @@ mod tests {
             .collect();
         assert!(connections.admit(address(1), limits).is_none());
         drop(held);
+    }
+
+    #[test]
+    fn an_address_that_is_known_later_counts_from_then_on() {
+        let connections = Arc::new(Connections::default());
+        let unknown = ConnectionLimits {
+            per_address: None,
+            ..LIMITS
+        };
+        let mut held: Vec<_> = (0..3)
+            .map(|_| connections.admit(address(9), unknown).unwrap())
+            .collect();
+        let counted: Vec<bool> = held
+            .iter_mut()
+            .map(|permit| permit.count_as(address(1), 2))
+            .collect();
+        assert_eq!(counted, [true, true, false]);
+        held.remove(0);
+        assert!(connections.admit(address(1), LIMITS).is_some());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http::HeaderValue;
 use knoxcall_filters::Refusal;
+use knoxcall_filters::leak_guard::Findings;
 use knoxcall_filters::rate_limit::Quota;
 use knoxcall_filters::table::TargetIndex;
 use knoxcall_ledger::{EndedBy, RequestRecord};
@@ -117,6 +118,16 @@ impl Context {
     /// Every answer of a stopping gateway ends its connection.
     pub fn must_close(&self) -> bool {
         self.gateway.is_stopping()
+    }
+
+    /// Where the upstream's answer held a secret, not which.
+    pub fn note_leaks(&mut self, found: Findings) {
+        if found == Findings::default() {
+            return;
+        }
+        self.gateway.metrics.leaks.count(found);
+        let masked = found.headers + found.body + found.trailers;
+        self.note(|record| record.secrets_masked = masked as u64);
     }
 
     /// Notes something for the record.

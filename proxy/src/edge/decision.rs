@@ -242,10 +242,15 @@ async fn claim_once(
 
 pub fn head_of(request: &RequestHeader) -> Head<'_> {
     let host = request.headers.get(http::header::HOST);
+    // Of HTTP/2, in its stead; both are equal where there are both.
+    let authority = || request.uri.authority().map(|name| name.as_str().as_bytes());
     Head {
         method: &request.method,
         target: hygiene::origin_form(request.raw_path()),
-        host: host.map(http::HeaderValue::as_bytes).unwrap_or_default(),
+        host: host
+            .map(http::HeaderValue::as_bytes)
+            .or_else(authority)
+            .unwrap_or_default(),
         version: request.version,
         headers: &request.headers,
     }

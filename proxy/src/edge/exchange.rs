@@ -11,65 +11,72 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use knoxcall_filters::Refusal;
 use knoxcall_filters::refusal::Malformation;
+use knoxcall_filters::{Refusal, hygiene};
 use knoxcall_ledger::{EndedBy, Text};
-use pingora::connectors::TransportConnector;
 use pingora::protocols::http::ServerSession;
 
 use super::answer::Answer;
 use super::answer_head::is_final;
 use super::attempt::{Attempt, Broke};
 use super::client_stream::ClientStream;
+use super::connector::Connector;
 use super::context::Context;
 use super::deadline::Deadline;
 use super::decision::{Stop, decide, head_of};
 use super::failure::{Failure, classify};
-use super::findings;
 use super::passage::Passage;
 use super::relay::{answer_has_begun, client_patience, within};
+use super::upstream_session::is_grpc;
+use super::{findings, grpc};
 use crate::gateway::Gateway;
 use crate::health::Probe;
 
 const LINGER: Duration = Duration::from_millis(500);
 
+/// What is left of a request's connection.
+pub enum Served {
+    /// Ready for the next request.
+    Reusable(Box<ClientStream>),
+    Over,
+    /// The client left before it had its answer.
+    Abandoned,
+}
+
 pub struct Exchange<'e> {
     pub gateway: &'e Arc<Gateway>,
-    pub connector: &'e TransportConnector,
+    pub connector: &'e Connector,
     pub peer: IpAddr,
 }
 
 impl Exchange<'_> {
-    /// Serves the request whose head the session is about to read. `None`: the
-    /// connection has ended.
-    pub async fn serve(
-        &self,
-        mut session: Box<ServerSession>,
-        deadline: &mut Deadline,
-    ) -> Option<Box<ClientStream>> {
+    /// Serves the request whose head the session is about to read.
+    pub async fn serve(&self, mut session: Box<ServerSession>, deadline: &mut Deadline) -> Served {
         let mut context = Box::new(Context::new(self.gateway));
         if !matches!(session.read_request().await, Ok(true)) {
             self.refuse_head(&mut session, &mut context).await;
-            return None;
+            return Served::Over;
         }
-        let served = self.answer(&mut session, &mut context, deadline).await;
-        let is_answered = served.is_ok();
-        let goes_on = match served {
+        let answered = self.answer(&mut session, &mut context, deadline).await;
+        let is_answered = answered.is_ok();
+        let goes_on = match answered {
             Ok(()) => true,
             Err(failure) => self.fail(&mut session, &mut context, failure).await,
         };
         note_end(&session, &mut context, is_answered);
         if !goes_on {
-            return None;
+            return Served::Abandoned;
         }
-        if !session.is_body_done() {
+        // A stream of HTTP/2 is given up by itself, without its connection.
+        if !session.is_body_done() && !session.is_http2() {
             linger(&mut session).await;
-            return None;
+            return Served::Over;
         }
-        let patience = client_patience(&context);
-        let reusable = within(patience, session.finish()).await.ok()??;
-        let (stream, _) = reusable.into_parts();
-        stream.into_any().downcast::<ClientStream>().ok()
+        let finished = within(client_patience(&context), session.finish()).await;
+        let reusable = finished.ok().flatten();
+        reusable
+            .and_then(|reusable| reusable.into_parts().0.into_any().downcast().ok())
+            .map_or(Served::Over, Served::Reusable)
     }
 
     /// Sound by our rules and not by Pingora's, which are laxer but for its
@@ -89,6 +96,11 @@ impl Exchange<'_> {
     ) -> Result<(), Failure> {
         let head = head_of(session.req_header());
         findings::note_head(context, &head, self.peer);
+        if session.is_http2() {
+            // Of HTTP/1, the connection has judged the very bytes.
+            let budget = context.snapshot.head_budget;
+            hygiene::check_parsed(&head, &budget).map_err(Failure::Refused)?;
+        }
         if let Some(probe) = Probe::of_request(&head) {
             if context.must_close() {
                 session.set_keepalive(None);
@@ -162,6 +174,11 @@ impl Exchange<'_> {
                 }
                 if refusal.closes_connection() || context.must_close() {
                     session.set_keepalive(None);
+                }
+                if let ServerSession::H2(stream) = session
+                    && is_grpc(&stream.req_header().headers)
+                {
+                    return grpc::refuse(stream, &refusal, &context.id).is_ok();
                 }
                 let answer = Answer::refusal(&refusal, &context.id, context.quota.as_ref());
                 // A client that does not take the answer has gone.

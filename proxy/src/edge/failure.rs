@@ -53,6 +53,7 @@ fn downstream(error: &Error) -> Failure {
         ErrorType::ReadError
         | ErrorType::WriteError
         | ErrorType::WriteTimedout
+        | ErrorType::H2Error
         | ErrorType::ConnectionClosed => Failure::ClientGone,
         _ => Failure::Refused(Refusal::Malformed(Malformation::InvalidBody)),
     }

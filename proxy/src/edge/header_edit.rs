@@ -23,7 +23,9 @@ pub fn upstream_request(
     parts.version = Version::HTTP_11;
     parts.headers = headers;
     let own = client.uri.path_and_query();
-    if own.is_some_and(|own| own.as_str().as_bytes() == path_and_query) {
+    let is_same = own.is_some_and(|own| own.as_str().as_bytes() == path_and_query);
+    // An authority would be the client's word for us.
+    if is_same && client.uri.authority().is_none() {
         // Parsed before.
         parts.uri = client.uri.clone();
         return Ok(RequestHeader::from(parts));

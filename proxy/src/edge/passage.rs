@@ -23,7 +23,11 @@ pub struct Passage<'t> {
     pub now: UnixSeconds,
 }
 
-impl Passage<'_> {
+impl<'t> Passage<'t> {
+    pub fn service(&self) -> &'t Service {
+        self.standing.service
+    }
+
     /// What the upstream gets in place of what the client sent.
     pub fn head(
         &self,

@@ -10,15 +10,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use http::header::EXPECT;
-use http::{StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
+use knoxcall_filters::Refusal;
+use knoxcall_filters::table::Service;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v1::client::HttpSession as UpstreamSession;
 use pingora::{Error, ErrorType, Result};
 
-use super::answer_head::{Ending, final_head, interim_head, is_final};
+use super::answer_head::{AnswerHead, Ending, interim_head, is_final};
 use super::context::Context;
 use super::deadline::Deadline;
+use super::outgoing::Outgoing;
+use super::upstream_session::{Heard, UpstreamSession};
 
 /// For an upstream that no longer takes the request, to say why: most often
 /// it has said so already.
@@ -28,11 +31,39 @@ pub struct Relay<'r> {
     session: &'r mut ServerSession,
     upstream: &'r mut UpstreamSession,
     deadline: &'r mut Deadline,
+    /// For the next part of the request's body.
+    client_patience: Duration,
     /// For the upstream's head, and between two parts of its body.
     patience: Duration,
     request: Request,
-    /// The final head is here.
-    answer_begun: bool,
+    service: &'r Service,
+    /// Since the final head is here.
+    outgoing: Option<Outgoing>,
+}
+
+/// Why there is no answer, or only a part of one.
+pub enum Broken {
+    /// By the route's rules; nothing of it has left.
+    Refused(Refusal),
+    Failed(Box<Error>),
+}
+
+impl From<Refusal> for Broken {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Box<Error>> for Broken {
+    fn from(error: Box<Error>) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// How long each side may be silent.
+pub struct Patience {
+    pub client: Duration,
+    pub upstream: Duration,
 }
 
 /// How far the request has come.
@@ -47,12 +78,23 @@ enum Request {
 
 /// What is left of an exchange whose answer is here.
 pub struct Over {
-    /// For [`send_part`], once the upstream's connection is back in the pool:
+    /// For [`send_last`], once the upstream's connection is back in the pool:
     /// the client may ask again the moment it has this, and want it.
-    pub last: Bytes,
+    pub last: Last,
     /// False: the answer came before the request's end, so nothing more can be
     /// asked on the upstream's connection.
     pub is_reusable: bool,
+}
+
+/// The end of an answer.
+pub enum Last {
+    Part(Bytes),
+    Trailers {
+        part: Bytes,
+        trailers: HeaderMap,
+    },
+    /// Said with the head, as HTTP/2 can.
+    Sent,
 }
 
 enum Event {
@@ -61,37 +103,38 @@ enum Event {
     TooLate,
 }
 
-enum Heard {
-    /// The upstream's session holds it.
-    Head,
-    Part(Bytes),
-}
-
 impl<'r> Relay<'r> {
     pub fn new(
         session: &'r mut ServerSession,
         upstream: &'r mut UpstreamSession,
         deadline: &'r mut Deadline,
-        patience: Duration,
+        patience: Patience,
+        service: &'r Service,
     ) -> Self {
         Self {
             session,
             upstream,
             deadline,
-            patience,
+            client_patience: patience.client,
+            patience: patience.upstream,
             request: Request::Comes,
-            answer_begun: false,
+            service,
+            outgoing: None,
         }
     }
 
     /// From the request's first byte to the last part of the answer, which is
     /// left to send. An error is marked with the side that failed.
-    pub async fn run(mut self, head: Box<RequestHeader>, context: &mut Context) -> Result<Over> {
+    pub async fn run(
+        mut self,
+        head: Box<RequestHeader>,
+        context: &mut Context,
+    ) -> Result<Over, Broken> {
         self.begin_request(head, context).await?;
         loop {
             match self.next().await {
                 Event::FromClient(part) => {
-                    self.allow_body(context);
+                    self.allow_body();
                     self.forward(part.map_err(Error::into_down)?).await;
                 }
                 Event::FromUpstream(Ok(heard)) => {
@@ -100,8 +143,10 @@ impl<'r> Relay<'r> {
                         return Ok(Over { last, is_reusable });
                     }
                 }
-                Event::FromUpstream(Err(error)) => return Err(self.broken(error)),
-                Event::TooLate => return Err(self.broken(Error::new(ErrorType::ReadTimedout))),
+                Event::FromUpstream(Err(error)) => return Err(self.broken(error).into()),
+                Event::TooLate => {
+                    return Err(self.broken(Error::new(ErrorType::ReadTimedout)).into());
+                }
             }
         }
     }
@@ -117,8 +162,8 @@ impl<'r> Relay<'r> {
         let is_awaited = !matches!(self.request, Request::Comes);
         tokio::select! {
             biased;
-            heard = hear(self.upstream, self.answer_begun) => Event::FromUpstream(heard),
-            part = self.session.read_body_or_idle(is_whole), if is_listened_to => {
+            heard = self.upstream.hear(self.outgoing.is_some()) => Event::FromUpstream(heard),
+            part = listen(self.session, is_whole, self.client_patience), if is_listened_to => {
                 Event::FromClient(part)
             }
             () = self.deadline.passed(), if is_awaited => Event::TooLate,
@@ -140,10 +185,14 @@ impl<'r> Relay<'r> {
         context: &mut Context,
     ) -> Result<()> {
         let awaits_leave = head.headers.contains_key(EXPECT);
-        let sent = self.upstream.write_request_header(head).await;
-        sent.map_err(Error::into_up)?;
-        if let Some(body) = context.body.clone() {
-            self.send(&body).await;
+        let body = context.body.clone();
+        let has_body = match &body {
+            Some(body) => !body.is_empty(),
+            None => !self.session.is_body_done(),
+        };
+        self.upstream.write_head(head, has_body).await?;
+        if let Some(body) = body {
+            self.send(body).await;
             self.finish_request().await;
         } else if self.session.is_body_done() {
             self.finish_request().await;
@@ -157,28 +206,27 @@ impl<'r> Relay<'r> {
         Ok(())
     }
 
-    fn allow_body(&mut self, context: &Context) {
+    fn allow_body(&mut self) {
         if matches!(self.request, Request::Waits) {
             self.request = Request::Comes;
-            let patience = client_patience(context);
-            self.session.set_read_timeout(Some(patience));
+            self.session.set_read_timeout(Some(self.client_patience));
         }
     }
 
     async fn forward(&mut self, part: Option<Bytes>) {
         if let Some(part) = part {
-            self.send(&part).await;
+            self.send(part).await;
         }
         if matches!(self.request, Request::Comes) && self.session.is_body_done() {
             self.finish_request().await;
         }
     }
 
-    async fn send(&mut self, part: &[u8]) {
+    async fn send(&mut self, part: Bytes) {
         // In chunks, an empty one would be the last.
         if !part.is_empty() {
-            let written = self.upstream.write_body(part).await;
-            self.note_written(written.map(drop));
+            let written = self.upstream.write_part(part).await;
+            self.note_written(written);
         }
     }
 
@@ -189,64 +237,111 @@ impl<'r> Relay<'r> {
         self.request = Request::Sent;
         self.deadline.set(self.patience);
         let finished = self.upstream.finish_body().await;
-        self.note_written(finished.map(drop));
+        self.note_written(finished);
     }
 
     fn note_written(&mut self, written: Result<()>) {
         if let Err(error) = written {
-            self.request = Request::Unwanted(error.into_up());
+            self.request = Request::Unwanted(error);
             self.deadline.set(LAST_WORD);
         }
     }
 
     /// The last part, where that is it.
-    async fn answer(&mut self, heard: Heard, context: &mut Context) -> Result<Option<Bytes>> {
-        let part = match heard {
-            Heard::Head if self.begin_answer(context).await? => Bytes::new(),
-            Heard::Head => return Ok(None),
-            Heard::Part(part) => part,
-        };
-        if self.upstream.is_body_done() {
-            return Ok(Some(part));
+    async fn answer(
+        &mut self,
+        heard: Heard,
+        context: &mut Context,
+    ) -> Result<Option<Last>, Broken> {
+        match heard {
+            Heard::Head => self.begin_answer(context).await,
+            Heard::Part(part) => {
+                let is_last = self.upstream.has_ended()?;
+                self.pass_on(part, is_last, context).await
+            }
+            Heard::End(trailers) => {
+                let last = self.pass_on(Bytes::new(), true, context).await?;
+                Ok(self.with_trailers(last, trailers))
+            }
         }
-        send_part(self.session, part, context).await?;
+    }
+
+    fn with_trailers(&mut self, last: Option<Last>, trailers: Option<HeaderMap>) -> Option<Last> {
+        let (Some(Last::Part(part)), Some(trailers)) = (&last, trailers) else {
+            return last;
+        };
+        let part = part.clone();
+        let trailers = self.outgoing.as_mut()?.trailers(trailers);
+        Some(Last::Trailers { part, trailers })
+    }
+
+    /// An interim answer does not move the upstream's deadline: it could go on
+    /// for ever.
+    async fn begin_answer(&mut self, context: &mut Context) -> Result<Option<Last>, Broken> {
+        // It has just been read.
+        let Some(upstream) = self.upstream.head() else {
+            return Err(Error::new_up(ErrorType::InternalError).into());
+        };
+        let status = upstream.status;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // Nobody asked.
+            return Err(Error::new_up(ErrorType::InvalidHTTPHeader).into());
+        }
+        if status.is_informational() {
+            let head = interim_head(upstream, context);
+            self.inform(head, context).await?;
+            return Ok(None);
+        }
+        context.outcome.upstream_status = Some(status.as_u16());
+        context.outcome.first_byte = Some(context.started.elapsed());
+        let head = AnswerHead::of(upstream)?;
+        let request = self.session.req_header();
+        self.outgoing = Some(Outgoing::begin(self.service, head, request, context)?);
+        let is_all = self.upstream.has_ended()?;
+        self.pass_on(Bytes::new(), is_all, context).await
+    }
+
+    /// A part of the answer's body, as far as it may leave. The last one is left
+    /// to send.
+    async fn pass_on(
+        &mut self,
+        part: Bytes,
+        is_last: bool,
+        context: &mut Context,
+    ) -> Result<Option<Last>, Broken> {
+        let Some(outgoing) = &mut self.outgoing else {
+            return Err(Error::new_up(ErrorType::InternalError).into());
+        };
+        let request = self.session.req_header();
+        let leaving = outgoing.feed(self.service, part, is_last, request, context)?;
+        if is_last {
+            outgoing.note_findings(context);
+        }
+        let is_all = is_last && leaving.part.is_empty();
+        if let Some((head, ending)) = leaving.head {
+            if context.must_close() || ending == Ending::Close {
+                self.session.set_keepalive(None);
+            }
+            if is_all && let ServerSession::H2(session) = self.session {
+                let written = session.write_response_header(head, true);
+                written.map_err(Error::into_down)?;
+                return Ok(Some(Last::Sent));
+            }
+            self.write_head(head, context).await?;
+        }
+        if is_last {
+            return Ok(Some(Last::Part(leaving.part)));
+        }
+        send_part(self.session, leaving.part, context).await?;
         // The upstream has so long again for the next part.
         self.deadline.set(self.patience);
         Ok(None)
     }
 
-    /// False for an interim answer, which does not move the upstream's
-    /// deadline: it could go on for ever.
-    async fn begin_answer(&mut self, context: &mut Context) -> Result<bool> {
-        // It has just been read.
-        let Some(upstream) = self.upstream.resp_header() else {
-            return Err(Error::new_up(ErrorType::InternalError));
-        };
-        let status = upstream.status;
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            // Nobody asked.
-            return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
-        }
-        if status.is_informational() {
-            let head = interim_head(upstream, context);
-            self.inform(head, context).await?;
-            return Ok(false);
-        }
-        self.answer_begun = true;
-        context.outcome.upstream_status = Some(status.as_u16());
-        context.outcome.first_byte = Some(context.started.elapsed());
-        let (head, ending) = final_head(upstream, self.session.req_header(), context)?;
-        if context.must_close() || ending == Ending::Close {
-            self.session.set_keepalive(None);
-        }
-        self.write_head(head, context).await?;
-        Ok(true)
-    }
-
     async fn inform(&mut self, head: Box<ResponseHeader>, context: &Context) -> Result<()> {
         let is_leave = head.status == StatusCode::CONTINUE;
         if is_leave {
-            self.allow_body(context);
+            self.allow_body();
         }
         // A client of HTTP/1.0 knows no such answer (RFC 9110, section 15.2),
         // and the one whose body is here has had ours.
@@ -269,21 +364,47 @@ impl<'r> Relay<'r> {
     }
 }
 
-/// Loses nothing where it is dropped while it waits. Pingora's own task copies
-/// each head.
-async fn hear(upstream: &mut UpstreamSession, answer_begun: bool) -> Result<Heard> {
-    if !answer_begun {
-        upstream.read_response().await?;
-        return Ok(Heard::Head);
+/// The next of the client's body; once it is whole, the client's leaving. Of
+/// HTTP/2, Pingora knows no time-out.
+async fn listen(
+    session: &mut ServerSession,
+    is_whole: bool,
+    patience: Duration,
+) -> Result<Option<Bytes>> {
+    let has_own_timeout = is_whole || !session.is_http2();
+    let listening = session.read_body_or_idle(is_whole);
+    if has_own_timeout {
+        return listening.await;
     }
-    let part = upstream.read_body_bytes().await?;
-    Ok(Heard::Part(part.unwrap_or_default()))
+    match pingora_timeout::timeout(patience, listening).await {
+        Ok(part) => part,
+        Err(_) => Err(Error::new_down(ErrorType::ReadTimedout)),
+    }
 }
 
 /// Some of an answer's body.
 pub async fn send_part(session: &mut ServerSession, part: Bytes, context: &Context) -> Result<()> {
     let write = session.write_response_body(part, false);
     within(client_patience(context), write).await
+}
+
+/// The end of an answer. HTTP/1 clients have no use for trailers: they were
+/// never announced (RFC 9110, section 6.5.1).
+pub async fn send_last(session: &mut ServerSession, last: Last, context: &Context) -> Result<()> {
+    let ends_itself = session.is_http2();
+    match last {
+        Last::Part(part) if ends_itself => {
+            let write = session.write_response_body(part, true);
+            within(client_patience(context), write).await
+        }
+        Last::Part(part) => send_part(session, part, context).await,
+        Last::Trailers { part, trailers } => {
+            send_part(session, part, context).await?;
+            let written = session.write_response_trailers(trailers).await;
+            written.map_err(Error::into_down)
+        }
+        Last::Sent => Ok(()),
+    }
 }
 
 pub fn answer_has_begun(session: &ServerSession) -> bool {

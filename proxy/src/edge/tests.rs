@@ -10,7 +10,7 @@ use knoxcall_counters::Counters;
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::{Config, Ledger, Sink};
 use pingora::apps::ServerApp;
-use pingora::connectors::TransportConnector;
+use pingora::connectors::ConnectorOptions;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest};
@@ -21,15 +21,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::connection::Edge;
+use super::connector::Connector;
 use super::deadline::Deadline;
 use super::decision::PANIC_HEADER;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Served};
 use super::upgrade::Upgrades;
 use crate::gateway::Gateway;
 use crate::lifecycle::watch_panics;
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstreams;
+
+fn connector() -> Connector {
+    Connector::new(ConnectorOptions::new(16))
+}
 
 const CONFIG: &str = "
 listeners: [{address: '127.0.0.1:8080'}]
@@ -97,11 +102,12 @@ async fn a_head_that_only_pingora_refuses_is_answered_and_recorded() {
     session.set_pipelined_prefix(BytesMut::from(&b"GET / HTTP/9.9\r\n\r\n"[..]));
     let exchange = Exchange {
         gateway: &gateway,
-        connector: &TransportConnector::new(None),
+        connector: &connector(),
         peer: [192, 0, 2, 7].into(),
     };
     let mut deadline = Deadline::after(Duration::from_secs(60));
-    assert!(exchange.serve(session, &mut deadline).await.is_none());
+    let served = exchange.serve(session, &mut deadline).await;
+    assert!(!matches!(served, Served::Reusable(_)));
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
@@ -118,7 +124,7 @@ async fn a_panic_ends_its_connection_only_is_counted_and_recorded() {
     watch_panics(&gateway);
     let conf = Arc::new(ServerConf::default());
     let upgrades = http_proxy(&conf, Upgrades::new(gateway.clone()));
-    let connector = TransportConnector::new(None);
+    let connector = connector();
     let edge = Arc::new(Edge::new(gateway.clone(), connector, upgrades));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
 

@@ -1,52 +1,70 @@
 //! Where requests go: peers prepared once for each snapshot, so that a request
-//! copies one and dials.
+//! takes one and dials.
 //!
 //! Invariants: a peer's `group_key` keeps its connections apart from those of
-//! any other tenant, environment, CA set or TLS mode (Pingora's own key would
-//! share them); TLS never goes out with an empty SNI (Pingora would then verify
-//! nothing); names are resolved by [`resolve`], not by `HttpPeer::new`.
+//! any other tenant, environment, CA set, client certificate or TLS mode
+//! (Pingora's own key would share them); TLS never goes out with an empty SNI
+//! (Pingora would then verify nothing); names are resolved by [`resolve`], not
+//! by `HttpPeer::new`; what is counted of endpoints outlives a snapshot.
 
 pub mod address_name;
+mod balance;
+pub mod client_certificate;
 pub mod complaints;
+mod endpoint;
+mod health;
+mod members;
+mod picked;
 pub mod pool_key;
+mod prepared;
+mod registry;
 pub mod reserved;
 pub mod resolve;
+mod retry_budget;
+mod rules;
 pub mod trust;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use knoxcall_bundle::settings::UpstreamSettings;
-use knoxcall_bundle::{Scheme, TargetHost};
+use knoxcall_bundle::{ClientCertificate, Scheme, Target, TargetHost, UpstreamProtocol};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::ServiceTarget;
-use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions};
+use smallvec::SmallVec;
 
+use client_certificate::ClientCertificates;
+use members::Members;
 use pool_key::PoolKeys;
+use prepared::PreparedTarget;
 use reserved::ReservedTargets;
-use resolve::{AddressBook, Addresses, Patience};
+use resolve::{AddressBook, Patience, ResolveError};
+use rules::{Rules, States, targets};
 use trust::{Trust, TrustError};
 
-/// What outlives a snapshot: addresses, pool keys, trusted roots.
+pub use picked::{Outcome, Picked};
+pub use prepared::Prepared;
+
+/// At once on one HTTP/2 connection; a server may allow fewer.
+const MOST_STREAMS: usize = 128;
+
+/// What outlives a snapshot: addresses, endpoints, pool keys, trusted roots.
 pub struct Upstreams {
     pub book: Arc<AddressBook>,
     keys: PoolKeys,
     trust: Trust,
+    certificates: ClientCertificates,
     reserved: ReservedTargets,
-}
-
-/// One target, ready to be dialled.
-pub struct Prepared {
-    template: HttpPeer,
-    /// With the address of the last request: most names have one.
-    latest: ArcSwapOption<HttpPeer>,
-    addresses: Arc<Addresses>,
-    /// `host:port`, for records.
-    pub authority: Arc<str>,
-    allow_reserved: bool,
+    states: Arc<States>,
 }
 
 impl Upstreams {
@@ -60,83 +78,215 @@ impl Upstreams {
             book: Arc::new(AddressBook::new(patience)),
             keys: PoolKeys::default(),
             trust: Trust::default(),
+            certificates: ClientCertificates::default(),
             reserved: ReservedTargets::new(own_listeners),
+            states: Arc::default(),
         }
     }
 
     pub fn prepare(&self, service: &ServiceTarget) -> Result<Prepared, TrustError> {
-        let host = host_text(&service.target.host);
-        let tls = service.target.scheme == Scheme::Https;
-        let sni = match (&service.upstream.server_name, tls) {
+        let upstream = &service.upstream;
+        let is_tls = service.target.scheme == Scheme::Https;
+        let lacks_certificate =
+            is_tls && upstream.client_certificate == Some(ClientCertificate::Unavailable);
+        let first_host = knoxcall_filters::plan::host(&service.target);
+        let targets: Box<[PreparedTarget]> = targets(service)
+            .map(|(target, weight)| {
+                let host = knoxcall_filters::plan::host(target);
+                let name = host_text(&target.host);
+                Ok(PreparedTarget {
+                    template: self.template(service, target)?,
+                    addresses: self.book.entry(&name, target.port),
+                    authority: format!("{name}:{}", target.port).into(),
+                    host: (host != first_host).then_some(host),
+                    weight,
+                })
+            })
+            .collect::<Result<_, TrustError>>()?;
+        let prepared = Prepared {
+            authority: first_authority(&targets),
+            targets,
+            members: ArcSwapOption::empty(),
+            rules: Arc::new(Rules::new(service, &self.states)),
+            allow_reserved: upstream.allow_reserved_target,
+            unavailable: lacks_certificate.then_some(Refusal::SecretUnavailable),
+            protocol: upstream.protocol,
+            timeouts: upstream.timeouts.clone(),
+        };
+        // Takes hold of the endpoints' state before the last snapshot lets go.
+        prepared.refresh(&self.reserved);
+        Ok(prepared)
+    }
+
+    /// A peer that is complete but for its address.
+    fn template(&self, service: &ServiceTarget, target: &Target) -> Result<HttpPeer, TrustError> {
+        let upstream = &service.upstream;
+        let tls = target.scheme == Scheme::Https;
+        let sni = match (&upstream.server_name, tls) {
             (Some(name), true) => name.as_str().to_owned(),
-            (None, true) => host.clone(),
+            (None, true) => host_text(&target.host),
             (_, false) => String::new(),
         };
-        let mut template = HttpPeer::new(placeholder_address(), tls, sni);
-        template.group_key = self.keys.key(service);
+        let mut peer = HttpPeer::new(placeholder_address(), tls, sni);
         if let (TargetHost::Address(address), None, true) =
-            (&service.target.host, &service.upstream.server_name, tls)
+            (&target.host, &upstream.server_name, tls)
         {
-            address_name::verify_by_address(&mut template, *address);
+            address_name::verify_by_address(&mut peer, *address);
         }
-        let options = &mut template.options;
+        if let (Some(ClientCertificate::Held(pair)), true) = (&upstream.client_certificate, tls) {
+            peer.client_cert_key = Some(self.certificates.of(pair)?);
+        }
+        let options = &mut peer.options;
         // The plan has done it, by stricter rules: not once more.
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
-        let timeouts = &service.upstream.timeouts;
+        speak(options, upstream.protocol, tls);
+        let timeouts = &upstream.timeouts;
         options.connection_timeout = Some(timeouts.connect);
         options.total_connection_timeout = Some(timeouts.connect * 2);
         options.read_timeout = Some(timeouts.read);
         options.write_timeout = Some(timeouts.write);
         options.idle_timeout = Some(timeouts.idle);
-        options.ca = self
-            .trust
-            .roots_for(service.upstream.custom_ca.as_deref())?;
-        let port = service.target.port;
-        Ok(Prepared {
-            template,
-            latest: ArcSwapOption::empty(),
-            addresses: self.book.entry(&host, port),
-            authority: format!("{host}:{port}").into(),
-            allow_reserved: service.upstream.allow_reserved_target,
-        })
+        options.ca = self.trust.roots_for(upstream.custom_ca.as_deref())?;
+        peer.group_key = self.keys.key(service, &peer);
+        Ok(peer)
+    }
+
+    /// The endpoint for one try. `tried`: where the request has been already.
+    /// `key`: see [`Prepared::hash_key`].
+    pub async fn pick(
+        &self,
+        prepared: &Prepared,
+        now: Instant,
+        tried: &[SocketAddr],
+        key: Option<u64>,
+    ) -> Result<Picked, Refusal> {
+        if let Some(refusal) = &prepared.unavailable {
+            return Err(refusal.clone());
+        }
+        let members = match prepared.current(&self.book, now) {
+            Some(members) => members,
+            None => prepared
+                .found(&self.book, &self.reserved, now)
+                .await
+                .map_err(|error| unresolved(prepared, &error))?,
+        };
+        if members.list.is_empty() {
+            return Err(forbidden(prepared));
+        }
+        if tried.is_empty() {
+            members.rules.budget.save(members.rules.retry_percent);
+        }
+        place(members, now, tried, key).await
     }
 
     /// The peer for one try.
     pub async fn peer(&self, prepared: &Prepared, now: Instant) -> Result<Arc<HttpPeer>, Refusal> {
-        let complaints = &prepared.addresses.complaints;
-        let address = self
-            .book
-            .pick(&prepared.addresses, now)
-            .await
-            .map_err(|error| {
-                if let Some(requests) = complaints.due(Instant::now()) {
-                    tracing::warn!(%error, requests, "upstream not resolved");
-                }
-                Refusal::UpstreamUnresolved
-            })?;
-        if !prepared.allow_reserved && self.reserved.contains(address) {
-            if let Some(requests) = complaints.due(Instant::now()) {
-                tracing::warn!(upstream = %prepared.authority, %address, requests, "reserved target refused");
-            }
-            return Err(Refusal::UpstreamForbidden);
-        }
-        Ok(prepared.at(address))
+        let picked = self.pick(prepared, now, &[], None).await?;
+        Ok(picked.peer().clone())
     }
 }
 
-impl Prepared {
-    fn at(&self, address: SocketAddr) -> Arc<HttpPeer> {
-        let address = PeerAddress::Inet(address);
-        if let Some(latest) = self.latest.load_full()
-            && latest._address == address
-        {
-            return latest;
+/// Members that are full.
+type Full = SmallVec<[usize; 4]>;
+
+/// A place at one of the endpoints, at once or after a while.
+async fn place(
+    members: Arc<Members>,
+    now: Instant,
+    tried: &[SocketAddr],
+    key: Option<u64>,
+) -> Result<Picked, Refusal> {
+    let rules = &members.rules;
+    let mut full = Full::new();
+    while let Some(at) = choose(&members, now, tried, key, &full) {
+        let Some(member) = members.list.get(at) else {
+            break;
+        };
+        if member.endpoint.enter(rules.places) {
+            return Ok(Picked::holding(member.clone(), members));
         }
-        let mut peer = self.template.clone();
-        peer._address = address;
-        let peer = Arc::new(peer);
-        self.latest.store(Some(peer.clone()));
-        peer
+        full.push(at);
+    }
+    for member in full.iter().filter_map(|at| members.list.get(*at)) {
+        let Some(places) = rules.places else { break };
+        if member.endpoint.pending() >= rules.most_pending {
+            continue;
+        }
+        let waited = member
+            .endpoint
+            .enter_later(places, rules.most_pending, rules.patience);
+        if waited.await {
+            return Ok(Picked::holding(member.clone(), members));
+        }
+        break;
+    }
+    rules.states.tally.overloads.fetch_add(1, Relaxed);
+    Err(Refusal::UpstreamOverloaded)
+}
+
+/// One that is in and has not been tried; else one that has not been tried;
+/// else one that has been.
+fn choose(
+    members: &Members,
+    now: Instant,
+    tried: &[SocketAddr],
+    key: Option<u64>,
+    full: &[usize],
+) -> Option<usize> {
+    if members.list.len() == 1 {
+        return Some(0).filter(|_| full.is_empty());
+    }
+    let has_room = |at: usize| !full.contains(&at);
+    let is_fresh = |at: usize| {
+        let address = members.list.get(at).map(|member| member.endpoint.address);
+        has_room(at) && address.is_some_and(|address| !tried.contains(&address))
+    };
+    let is_in = |at: usize| members.is_in(at, now);
+    if let Some(best) = members.next(key, |at| is_fresh(at) && is_in(at)) {
+        return Some(best);
+    }
+    // Where none is in, all of them are better than nothing.
+    let none_is_in = !(0..members.list.len()).any(is_in);
+    let fresh = |at: usize| is_fresh(at) && (none_is_in || !tried.is_empty());
+    members
+        .next(key, fresh)
+        .or_else(|| members.next(key, |at| has_room(at) && (none_is_in || is_in(at))))
+}
+
+fn unresolved(prepared: &Prepared, error: &ResolveError) -> Refusal {
+    if let Some(requests) = complaints(prepared) {
+        tracing::warn!(%error, requests, "upstream not resolved");
+    }
+    Refusal::UpstreamUnresolved
+}
+
+fn forbidden(prepared: &Prepared) -> Refusal {
+    if let Some(requests) = complaints(prepared) {
+        let upstream = &prepared.authority;
+        tracing::warn!(%upstream, requests, "reserved target refused");
+    }
+    Refusal::UpstreamForbidden
+}
+
+fn complaints(prepared: &Prepared) -> Option<u64> {
+    let first = prepared.targets.first()?;
+    first.addresses.complaints.due(Instant::now())
+}
+
+fn first_authority(targets: &[PreparedTarget]) -> Arc<str> {
+    let first = targets.first();
+    first.map_or_else(|| "".into(), |target| target.authority.clone())
+}
+
+fn speak(options: &mut PeerOptions, protocol: UpstreamProtocol, tls: bool) {
+    let (most, least) = match (protocol, tls) {
+        (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Auto, false) => (1, 1),
+        (UpstreamProtocol::Http2, _) => (2, 2),
+        (UpstreamProtocol::Auto, true) => (2, 1),
+    };
+    options.set_http_version(most, least);
+    if most > 1 {
+        options.max_h2_streams = MOST_STREAMS;
     }
 }
 

@@ -5,17 +5,15 @@
 //! kept for a moment, so that those who waited for one look-up share what it
 //! came to. Addresses outlive a snapshot, so a reload resolves nothing again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
-use http::Extensions;
-use pingora_load_balancing::Backend;
-use pingora_load_balancing::selection::{BackendIter, BackendSelection, RoundRobin};
 use thiserror::Error;
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
@@ -60,6 +58,8 @@ pub struct Addresses {
     /// Only one look-up of a name is under way at a time. Holds what the last
     /// one failed with, if it failed.
     lookup: AsyncMutex<Option<Failure>>,
+    /// A task is at it already.
+    renewing: AtomicBool,
     /// What requests to it made us log.
     pub complaints: Complaints,
 }
@@ -70,7 +70,8 @@ struct Failure {
 }
 
 struct Answer {
-    rotation: Arc<RoundRobin>,
+    /// The same list for as long as it holds the same addresses.
+    addresses: Arc<[SocketAddr]>,
     refresh_at: Instant,
 }
 
@@ -98,37 +99,71 @@ impl AddressBook {
         names.retain(|_, addresses| Arc::strong_count(addresses) > 1);
     }
 
-    /// One address of the host, in turn. Looks the name up where no answer is
-    /// at hand; an answer that is due for renewal is used once more while a
-    /// task renews it.
-    pub async fn pick(
+    /// The addresses of the host, if they are known: the same list for as long
+    /// as they stay the same. What is due for renewal is used once more while
+    /// a task renews it.
+    pub fn known(
         self: &Arc<Self>,
         addresses: &Arc<Addresses>,
         now: Instant,
-    ) -> Result<SocketAddr, ResolveError> {
-        if let Some(answer) = &*addresses.answer.load() {
-            if now >= answer.refresh_at {
+    ) -> Option<Arc<[SocketAddr]>> {
+        let answer = addresses.answer.load();
+        let answer = answer.as_ref()?;
+        if now >= answer.refresh_at {
+            self.renew_in_background(addresses);
+        }
+        Some(answer.addresses.clone())
+    }
+
+    /// Are these still the addresses of the host? As [`Self::known`], with
+    /// nothing copied.
+    pub fn are_current(
+        self: &Arc<Self>,
+        addresses: &Arc<Addresses>,
+        list: Option<&Arc<[SocketAddr]>>,
+        now: Instant,
+    ) -> bool {
+        match (&*addresses.answer.load(), list) {
+            (Some(answer), Some(list)) => {
+                if now >= answer.refresh_at {
+                    self.renew_in_background(addresses);
+                }
+                Arc::ptr_eq(&answer.addresses, list)
+            }
+            (None, None) => {
                 self.renew_in_background(addresses);
+                true
             }
-            if let Some(address) = answer.next() {
-                return Ok(address);
-            }
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
+    /// As [`Self::known`], and looks the name up where it is not.
+    pub async fn addresses(
+        self: &Arc<Self>,
+        addresses: &Arc<Addresses>,
+        now: Instant,
+    ) -> Result<Arc<[SocketAddr]>, ResolveError> {
+        if let Some(known) = self.known(addresses, now) {
+            return Ok(known);
         }
         self.renew(addresses).await?;
-        addresses
-            .answer
-            .load()
-            .as_deref()
-            .and_then(Answer::next)
+        self.known(addresses, now)
             .ok_or_else(|| addresses.failure("no addresses"))
     }
 
-    fn renew_in_background(self: &Arc<Self>, addresses: &Arc<Addresses>) {
+    pub fn renew_in_background(self: &Arc<Self>, addresses: &Arc<Addresses>) {
+        if addresses.renewing.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let (book, addresses) = (self.clone(), addresses.clone());
         tokio::spawn(async move {
-            if let Err(error) = book.renew(&addresses).await {
-                tracing::warn!(%error, "the last good addresses are kept");
+            if let Err(error) = book.renew(&addresses).await
+                && addresses.complaints.due(Instant::now()).is_some()
+            {
+                tracing::warn!(%error, "the last good addresses are kept, if there are any");
             }
+            addresses.renewing.store(false, Ordering::Relaxed);
         });
     }
 
@@ -148,7 +183,7 @@ impl AddressBook {
         match self.lookup(addresses).await {
             Ok(answer) => {
                 *last_failure = None;
-                addresses.answer.store(Some(Arc::new(answer)));
+                addresses.learn(answer);
                 Ok(())
             }
             Err(error) => {
@@ -173,8 +208,8 @@ impl AddressBook {
             .await
             .map_err(|_| addresses.failure("the resolver did not answer in time"))?
             .map_err(|error| addresses.failure(&error.to_string()))?;
-        let ips: Vec<IpAddr> = found.iter().collect();
-        if ips.is_empty() {
+        let list = endpoints(found.iter(), addresses.port);
+        if list.is_empty() {
             return Err(addresses.failure("no addresses"));
         }
         let ttl = found
@@ -182,7 +217,10 @@ impl AddressBook {
             .saturating_duration_since(Instant::now())
             .min(self.patience.longest_ttl)
             .max(self.patience.shortest_ttl);
-        Ok(Answer::new(ips, addresses.port, Instant::now() + ttl))
+        Ok(Answer {
+            addresses: list,
+            refresh_at: Instant::now() + ttl,
+        })
     }
 }
 
@@ -191,15 +229,25 @@ impl Addresses {
     fn new(host: &str, port: u16) -> Self {
         let literal = host.parse::<IpAddr>().ok().map(|ip| {
             let never = Instant::now() + Duration::from_secs(100 * 365 * 24 * 3600);
-            Arc::new(Answer::new(vec![ip], port, never))
+            Arc::new(Answer {
+                addresses: endpoints([ip], port),
+                refresh_at: never,
+            })
         });
         Self {
             host: host.to_owned(),
             port,
             answer: ArcSwapOption::new(literal),
             lookup: AsyncMutex::new(None),
+            renewing: AtomicBool::new(false),
             complaints: Complaints::default(),
         }
+    }
+
+    /// The last good answer, due for renewal or not.
+    pub fn last(&self) -> Option<Arc<[SocketAddr]>> {
+        let answer = self.answer.load();
+        answer.as_ref().map(|answer| answer.addresses.clone())
     }
 
     fn failure(&self, reason: &str) -> ResolveError {
@@ -209,40 +257,39 @@ impl Addresses {
         }
     }
 
+    /// The list stays the same one where the addresses are the same.
+    fn learn(&self, answer: Answer) {
+        let addresses = match &*self.answer.load() {
+            Some(last) if last.addresses == answer.addresses => last.addresses.clone(),
+            Some(_) | None => answer.addresses,
+        };
+        self.answer.store(Some(Arc::new(Answer {
+            addresses,
+            refresh_at: answer.refresh_at,
+        })));
+    }
+
     /// Keeps the last good answer for a while, so that a dead resolver is not
     /// asked by every request.
     fn postpone(&self) {
         if let Some(answer) = &*self.answer.load() {
             self.answer.store(Some(Arc::new(Answer {
-                rotation: answer.rotation.clone(),
+                addresses: answer.addresses.clone(),
                 refresh_at: Instant::now() + RETRY_AFTER,
             })));
         }
     }
 }
 
-impl Answer {
-    fn new(ips: Vec<IpAddr>, port: u16, refresh_at: Instant) -> Self {
-        let backends: BTreeSet<Backend> = ips
-            .into_iter()
-            .map(|ip| Backend {
-                addr: pingora::protocols::l4::socket::SocketAddr::Inet(SocketAddr::new(ip, port)),
-                weight: 1,
-                ext: Extensions::new(),
-            })
-            .collect();
-        Self {
-            rotation: Arc::new(RoundRobin::build(&backends)),
-            refresh_at,
-        }
-    }
-
-    fn next(&self) -> Option<SocketAddr> {
-        self.rotation
-            .iter(b"")
-            .next()
-            .and_then(|backend| backend.addr.as_inet().copied())
-    }
+/// In an order of its own, whatever the server's: that says which are first.
+fn endpoints(ips: impl IntoIterator<Item = IpAddr>, port: u16) -> Arc<[SocketAddr]> {
+    let mut list: Vec<SocketAddr> = ips
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, port))
+        .collect();
+    list.sort_unstable();
+    list.dedup();
+    list.into()
 }
 
 /// The system's own configuration (`/etc/resolv.conf`, `/etc/hosts`).

@@ -18,6 +18,8 @@ pub enum TrustError {
     Empty,
     #[error("the system's root certificates cannot be read from {path}")]
     SystemRoots { path: String },
+    #[error("client_certificate: not a certificate chain and its key in PEM form")]
+    ClientCertificate,
 }
 
 #[derive(Default)]

@@ -15,7 +15,10 @@ fn help_names_every_command_with_defaults_and_units() {
         "keys",
         "sign",
         "explain",
+        "health",
         "demo-upstream",
+        "completions",
+        "man",
     ] {
         assert!(
             help.stdout.contains(command),
@@ -58,6 +61,10 @@ fn bad_flags_exit_with_2() {
             "/",
         ],
         vec!["explain", "--config", "x"],
+        vec!["health", "--url", "https://127.0.0.1:9901/healthz"],
+        vec!["health", "--timeout-ms", "0"],
+        vec!["completions"],
+        vec!["completions", "nonsense"],
     ] {
         let output = Cli::new(&arguments).run();
         assert_eq!(output.code, 2, "{arguments:?}: {}", output.stderr);
@@ -336,4 +343,75 @@ fn sign_takes_a_secret_as_the_gateway_does() {
         assert_eq!(refused.code, 2, "{open:o}");
         assert!(refused.stderr.contains("chmod"), "{}", refused.stderr);
     }
+}
+
+#[test]
+fn health_is_told_by_the_exit_code() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start(&Config::new(upstream.address()));
+    let ask = |address: SocketAddr, path: &str| {
+        let url = format!("http://{address}{path}");
+        Cli::new(["health", "--url", &url]).run()
+    };
+    for address in [gateway.admin(), gateway.address()] {
+        for path in ["/healthz", "/livez"] {
+            let well = ask(address, path);
+            assert_eq!(well.code, 0, "{}", well.stderr);
+            assert!(well.stdout.contains(r#""status":"ok""#), "{}", well.stdout);
+        }
+    }
+    let elsewhere = ask(gateway.admin(), "/nowhere");
+    assert_eq!((elsewhere.code, elsewhere.stdout.as_str()), (1, ""));
+    assert!(elsewhere.stderr.contains("404"), "{}", elsewhere.stderr);
+    gateway.stop();
+    let gone = ask(gateway.admin(), "/healthz");
+    assert_eq!(gone.code, 1);
+    assert_eq!(gone.stderr.lines().count(), 1, "{}", gone.stderr);
+    assert!(gone.stderr.contains("refused"), "{}", gone.stderr);
+}
+
+#[test]
+fn health_is_asked_where_the_environment_says() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()));
+    let url = format!("http://{}/livez", gateway.admin());
+    let output = Cli::new(["health"]).env("KNOXCALL_HEALTH_URL", &url).run();
+    assert_eq!(output.code, 0, "{}", output.stderr);
+}
+
+#[test]
+fn bash_takes_the_completions() {
+    let output = Cli::new(["completions", "bash"]).run();
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("knoxcall.bash");
+    std::fs::write(&file, output.stdout).unwrap();
+    let asked = r#"source "$0"; COMP_WORDS=(knoxcall config ""); COMP_CWORD=2
+        _knoxcall knoxcall "" config; echo "${COMPREPLY[@]}""#;
+    let bash = std::process::Command::new("bash")
+        .args(["-c", asked])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let offered = String::from_utf8(bash.stdout).unwrap();
+    for command in ["check", "show", "schema"] {
+        assert!(offered.contains(command), "{command} in {offered:?}");
+    }
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let page = Cli::new(["man"]).run();
+    assert_eq!(page.code, 0, "{}", page.stderr);
+    assert!(page.stdout.contains(".TH knoxcall 1"), "{}", page.stdout);
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().to_str().unwrap();
+    let written = Cli::new(["man", "--directory", folder]).run();
+    assert_eq!((written.code, written.stdout.as_str()), (0, ""));
+    for page in ["knoxcall.1", "knoxcall-serve.1", "knoxcall-config-check.1"] {
+        assert!(directory.path().join(page).exists(), "{page}");
+    }
+    let refused = Cli::new(["man", "--directory", "/no/such/folder"]).run();
+    assert_eq!(refused.code, 2);
+    assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
 }

@@ -61,6 +61,23 @@ fn an_unknown_authority_is_refused() {
 }
 
 #[test]
+fn an_expired_certificate_is_refused() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue_expired("DNS:localhost");
+    let nginx = Nginx::tls(&certificate, &key);
+    let trust = json!({"custom_ca_file": authority.certificate()});
+    ask(&nginx, "localhost", trust).assert_refused(502, "upstream_tls");
+}
+
+#[test]
+fn a_certificate_that_vouches_for_itself_is_refused() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let nginx = Nginx::tls(&stranger.certificate(), &stranger.key());
+    let trust = json!({"custom_ca_file": authority.certificate()});
+    ask(&nginx, "localhost", trust).assert_refused(502, "upstream_tls");
+}
+
+#[test]
 fn an_address_is_not_verified_by_a_name_or_another_address() {
     let authority = Authority::new();
     for names in ["IP:127.0.0.2", "DNS:localhost", "DNS:*.0.0.1"] {

@@ -3,11 +3,13 @@
 mod callers;
 mod documents;
 mod effective;
+mod leak_guard;
 mod numbers;
 mod process;
 mod refusals;
 mod routes;
 mod secrets;
+mod upstreams;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

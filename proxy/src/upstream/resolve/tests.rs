@@ -1,15 +1,12 @@
 //! Against a name server of the tests' own, and without any.
 
-use knoxcall_bundle::ids::{EnvironmentName, HostName, TenantId};
 use knoxcall_bundle::settings::UpstreamSettings;
-use knoxcall_bundle::{Scheme, Target, TargetHost, Timeouts, Upstream};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::ServiceTarget;
-use uuid::Uuid;
 
 use super::name_server::NameServer;
 use super::*;
-use crate::upstream::Upstreams;
+use crate::upstream::{Upstreams, testing};
 
 const PATIENCE: Patience = Patience {
     shortest_ttl: Duration::from_secs(1),
@@ -17,26 +14,35 @@ const PATIENCE: Patience = Patience {
     lookup: Duration::from_secs(5),
 };
 
+/// The first of the addresses.
+async fn pick(
+    book: &Arc<AddressBook>,
+    entry: &Arc<Addresses>,
+    now: Instant,
+) -> Result<SocketAddr, ResolveError> {
+    Ok(book.addresses(entry, now).await?[0])
+}
+
 #[tokio::test]
 async fn an_ip_literal_needs_no_resolver() {
     let book = Arc::new(AddressBook::new(PATIENCE));
     let entry = book.entry("2001:db8::1", 443);
-    let address = book.pick(&entry, Instant::now()).await.unwrap();
+    let address = pick(&book, &entry, Instant::now()).await.unwrap();
     assert_eq!(address, "[2001:db8::1]:443".parse().unwrap());
 }
 
 #[tokio::test]
-async fn addresses_are_handed_out_in_turn() {
-    let book = Arc::new(AddressBook::new(PATIENCE));
-    let entry = book.entry("pair.test", 80);
-    let ips = vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
-    let later = Instant::now() + Duration::from_secs(60);
-    entry
-        .answer
-        .store(Some(Arc::new(Answer::new(ips, 80, later))));
-    let first = book.pick(&entry, Instant::now()).await.unwrap();
-    let second = book.pick(&entry, Instant::now()).await.unwrap();
-    assert_ne!(first, second);
+async fn the_same_addresses_are_the_same_list() {
+    let server = NameServer::start(&["192.0.2.2", "192.0.2.1"], 0);
+    let (book, entry) = ask(&server, IMPATIENT);
+    let first = book.addresses(&entry, Instant::now()).await.unwrap();
+    server.answer(&["192.0.2.1", "192.0.2.2"], 0);
+    book.renew(&entry).await.unwrap();
+    assert!(book.are_current(&entry, Some(&first), Instant::now()));
+    server.answer(&["192.0.2.1"], 0);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    book.renew(&entry).await.unwrap();
+    assert!(!book.are_current(&entry, Some(&first), Instant::now()));
 }
 
 #[tokio::test]
@@ -44,7 +50,7 @@ async fn localhost_resolves_through_the_hosts_file() {
     let book = Arc::new(AddressBook::new(PATIENCE));
     let entry = book.entry("localhost", 8080);
     assert!(
-        book.pick(&entry, Instant::now())
+        pick(&book, &entry, Instant::now())
             .await
             .unwrap()
             .ip()
@@ -59,13 +65,13 @@ async fn those_who_waited_for_a_look_up_share_its_failure() {
         ..PATIENCE
     }));
     let entry = book.entry("nowhere.invalid", 80);
-    let failed = book.pick(&entry, Instant::now()).await.unwrap_err();
+    let failed = pick(&book, &entry, Instant::now()).await.unwrap_err();
     let mut kept = entry.lookup.lock().await;
     let failure = kept.as_mut().unwrap();
     assert_eq!(failure.error.reason, failed.reason);
     // Only what is kept can say this: no look-up does.
     failure.error.reason = "kept".to_owned();
-    let waiting = (0..15).map(|_| book.pick(&entry, Instant::now()));
+    let waiting = (0..15).map(|_| pick(&book, &entry, Instant::now()));
     let waiting = futures::future::join_all(waiting);
     drop(kept);
     for answer in waiting.await {
@@ -74,7 +80,7 @@ async fn those_who_waited_for_a_look_up_share_its_failure() {
 
     let over = Instant::now();
     entry.lookup.lock().await.as_mut().unwrap().until = over;
-    let asked_again = book.pick(&entry, over).await.unwrap_err();
+    let asked_again = pick(&book, &entry, over).await.unwrap_err();
     assert_eq!(asked_again.reason, failed.reason);
 }
 
@@ -92,7 +98,7 @@ fn entries_nobody_holds_are_swept() {
 async fn eventually(book: &Arc<AddressBook>, entry: &Arc<Addresses>, awaited: &str) {
     let awaited: IpAddr = awaited.parse().unwrap();
     let picked = async {
-        while book.pick(entry, Instant::now()).await.unwrap().ip() != awaited {
+        while pick(book, entry, Instant::now()).await.unwrap().ip() != awaited {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -116,7 +122,7 @@ const IMPATIENT: Patience = Patience {
 async fn a_name_is_looked_up_again_once_its_ttl_is_over() {
     let server = NameServer::start(&["192.0.2.1"], 1);
     let (book, entry) = ask(&server, IMPATIENT);
-    let first = book.pick(&entry, Instant::now()).await.unwrap();
+    let first = pick(&book, &entry, Instant::now()).await.unwrap();
     assert_eq!(first, "192.0.2.1:80".parse().unwrap());
     server.answer(&["192.0.2.2"], 1);
     eventually(&book, &entry, "192.0.2.2").await;
@@ -127,7 +133,7 @@ async fn within_its_ttl_a_name_is_looked_up_once() {
     let server = NameServer::start(&["192.0.2.1"], 300);
     let (book, entry) = ask(&server, IMPATIENT);
     for _ in 0..20 {
-        book.pick(&entry, Instant::now()).await.unwrap();
+        pick(&book, &entry, Instant::now()).await.unwrap();
     }
     assert_eq!(
         server.queries(),
@@ -147,7 +153,7 @@ async fn a_ttl_is_bounded_at_both_ends() {
         },
     );
     for _ in 0..20 {
-        book.pick(&entry, Instant::now()).await.unwrap();
+        pick(&book, &entry, Instant::now()).await.unwrap();
     }
     assert_eq!(server.queries().len(), 2, "a TTL of 0 is none at all");
 
@@ -160,7 +166,7 @@ async fn a_ttl_is_bounded_at_both_ends() {
             ..IMPATIENT
         },
     );
-    book.pick(&entry, Instant::now()).await.unwrap();
+    pick(&book, &entry, Instant::now()).await.unwrap();
     server.answer(&["192.0.2.2"], 86_400);
     eventually(&book, &entry, "192.0.2.2").await;
 }
@@ -181,11 +187,11 @@ async fn the_last_good_answer_is_kept_until_the_server_is_back() {
                 ..IMPATIENT
             },
         );
-        book.pick(&entry, Instant::now()).await.unwrap();
+        pick(&book, &entry, Instant::now()).await.unwrap();
         fail(&server);
         let failed = async {
             while entry.lookup.lock().await.is_none() {
-                let kept = book.pick(&entry, Instant::now()).await.unwrap();
+                let kept = pick(&book, &entry, Instant::now()).await.unwrap();
                 assert_eq!(kept, "192.0.2.1:80".parse().unwrap());
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -193,7 +199,7 @@ async fn the_last_good_answer_is_kept_until_the_server_is_back() {
         tokio::time::timeout(Duration::from_secs(20), failed)
             .await
             .expect("a look-up fails");
-        let kept = book.pick(&entry, Instant::now()).await.unwrap();
+        let kept = pick(&book, &entry, Instant::now()).await.unwrap();
         assert_eq!(kept, "192.0.2.1:80".parse().unwrap());
         server.answer(&["192.0.2.2"], 0);
         eventually(&book, &entry, "192.0.2.2").await;
@@ -204,11 +210,11 @@ async fn the_last_good_answer_is_kept_until_the_server_is_back() {
 async fn without_a_good_answer_a_name_is_asked_for_again() {
     let server = NameServer::start(&[], 0);
     let (book, entry) = ask(&server, IMPATIENT);
-    let refused = book.pick(&entry, Instant::now()).await.unwrap_err();
+    let refused = pick(&book, &entry, Instant::now()).await.unwrap_err();
     assert_eq!(refused.host, "upstream.test");
     server.answer(&["192.0.2.1"], 300);
     let found = async {
-        while book.pick(&entry, Instant::now()).await.is_err() {
+        while pick(&book, &entry, Instant::now()).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -218,17 +224,13 @@ async fn without_a_good_answer_a_name_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn addresses_of_both_families_are_used_in_turn() {
+async fn addresses_of_both_families_are_used() {
     let all = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"];
     let server = NameServer::start(&all, 300);
     let (book, entry) = ask(&server, PATIENCE);
-    let mut picked = BTreeSet::new();
-    for _ in 0..all.len() {
-        let address = book.pick(&entry, Instant::now()).await.unwrap();
-        assert_eq!(address.port(), 80);
-        picked.insert(address.ip());
-    }
-    assert_eq!(picked, all.map(|ip| ip.parse().unwrap()).into());
+    let found = book.addresses(&entry, Instant::now()).await.unwrap();
+    let all = all.map(|ip| SocketAddr::new(ip.parse().unwrap(), 80));
+    assert_eq!(*found, all);
 }
 
 #[tokio::test]
@@ -236,7 +238,7 @@ async fn one_family_is_enough() {
     for ip in ["192.0.2.1", "2001:db8::1"] {
         let server = NameServer::start(&[ip], 300);
         let (book, entry) = ask(&server, PATIENCE);
-        let address = book.pick(&entry, Instant::now()).await.unwrap();
+        let address = pick(&book, &entry, Instant::now()).await.unwrap();
         assert_eq!(address.ip(), ip.parse::<IpAddr>().unwrap());
     }
 }
@@ -293,26 +295,7 @@ fn upstreams(server: &NameServer) -> Upstreams {
 
 /// At `http://upstream.test`.
 fn service(allow_reserved_target: bool) -> ServiceTarget {
-    let second = Duration::from_secs(1);
-    ServiceTarget {
-        tenant: TenantId(Uuid::nil()),
-        environment: EnvironmentName::try_from("production").unwrap(),
-        target: Target {
-            scheme: Scheme::Http,
-            host: TargetHost::Name(HostName::try_from("upstream.test").unwrap()),
-            port: 80,
-            path: String::new(),
-        },
-        upstream: Upstream {
-            custom_ca: None,
-            server_name: None,
-            allow_reserved_target,
-            timeouts: Timeouts {
-                connect: second,
-                read: second,
-                write: second,
-                idle: second,
-            },
-        },
-    }
+    let mut service = testing::service("http://upstream.test");
+    service.upstream.allow_reserved_target = allow_reserved_target;
+    service
 }

@@ -1,0 +1,226 @@
+//! What an answer's head says of its body: whether it can be looked into, and
+//! what vouches for its bytes.
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, LAST_MODIFIED, SEC_WEBSOCKET_EXTENSIONS};
+use http::{HeaderMap, HeaderName, StatusCode};
+
+/// How an answer's body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    Plain,
+    /// `text/event-stream`
+    Events,
+    /// gRPC and Connect.
+    Messages,
+    WebSocket,
+    /// Compressed, or in characters of several bytes: not to be looked into.
+    Encoded,
+}
+
+const MESSAGE_ENCODINGS: [HeaderName; 2] = [
+    HeaderName::from_static("grpc-encoding"),
+    HeaderName::from_static("connect-content-encoding"),
+];
+
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+impl Coding {
+    pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return match headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+                true => Self::Encoded,
+                false => Self::WebSocket,
+            };
+        }
+        if is_encoded(headers, &CONTENT_ENCODING) {
+            return Self::Encoded;
+        }
+        let of_type = |value: &http::HeaderValue| Self::of_type(value.as_bytes());
+        match headers.get(CONTENT_TYPE).map_or(Self::Plain, of_type) {
+            Self::Messages
+                if MESSAGE_ENCODINGS
+                    .iter()
+                    .any(|name| is_encoded(headers, name)) =>
+            {
+                Self::Encoded
+            }
+            coding => coding,
+        }
+    }
+
+    fn of_type(value: &[u8]) -> Self {
+        let value = value.to_ascii_lowercase();
+        let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let essence = parts.next().unwrap_or_default();
+        if parts.any(is_wide) {
+            return Self::Encoded;
+        }
+        let messages: [&[u8]; 2] = [b"application/grpc", b"application/connect+"];
+        if essence == b"text/event-stream" {
+            Self::Events
+        } else if essence.starts_with(b"application/grpc-web-text") {
+            // Base64, from the first byte on.
+            Self::Plain
+        } else if messages.iter().any(|own| essence.starts_with(own)) {
+            Self::Messages
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// A charset whose characters are not those of ASCII.
+fn is_wide(parameter: &[u8]) -> bool {
+    let Some(name) = parameter.strip_prefix(b"charset=") else {
+        return false;
+    };
+    let name = name.strip_prefix(b"\"").unwrap_or(name);
+    let wide: [&[u8]; 3] = [b"utf-16", b"utf-32", b"ucs-"];
+    wide.iter().any(|own| name.starts_with(own))
+}
+
+fn is_encoded(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let values = headers.get_all(name).into_iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
+}
+
+pub(super) fn has_validators(headers: &HeaderMap) -> bool {
+    let digests = DIGESTS.iter().any(|name| headers.contains_key(name));
+    digests || headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED)
+}
+
+/// What would vouch for other bytes than those that are sent: `ETag` and
+/// `Last-Modified` (RFC 9110, section 8.8), by which a cache would keep a
+/// masked body alive, and the digests.
+pub fn drop_validators(headers: &mut HeaderMap) {
+    headers.remove(ETAG);
+    headers.remove(LAST_MODIFIED);
+    drop_digests(headers);
+}
+
+/// RFC 9530, and its elders; also among trailers.
+pub fn drop_digests(headers: &mut HeaderMap) {
+    for name in DIGESTS {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn coding(lines: &[(&'static str, &'static str)]) -> Coding {
+        Coding::of(StatusCode::OK, &headers(lines))
+    }
+
+    #[test]
+    fn most_answers_are_plain() {
+        for lines in [
+            &[][..],
+            &[("content-type", "application/json; charset=utf-8")],
+            &[("content-encoding", "identity")],
+            &[("content-encoding", "")],
+            &[("content-type", "application/grpc-web-text+proto")],
+        ] {
+            assert_eq!(coding(lines), Coding::Plain, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_compressed_cannot_be_looked_into() {
+        for lines in [
+            &[("content-encoding", "gzip")][..],
+            &[("content-encoding", "identity"), ("content-encoding", "br")],
+            &[("content-encoding", "identity, zstd")],
+            &[
+                ("content-type", "application/grpc"),
+                ("grpc-encoding", "gzip"),
+            ],
+            &[
+                ("content-type", "application/connect+json"),
+                ("connect-content-encoding", "gzip"),
+            ],
+        ] {
+            assert_eq!(coding(lines), Coding::Encoded, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn wide_characters_cannot_be_looked_into() {
+        for value in [
+            "text/plain; charset=UTF-16",
+            "text/plain;charset=\"utf-16le\"",
+            "text/plain; x=y; charset=utf-32",
+        ] {
+            assert_eq!(
+                coding(&[("content-type", value)]),
+                Coding::Encoded,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn streams_of_messages_are_told_apart() {
+        let of_type = |value| coding(&[("content-type", value)]);
+        assert_eq!(of_type("text/event-stream"), Coding::Events);
+        assert_eq!(of_type("Text/Event-Stream; charset=utf-8"), Coding::Events);
+        for value in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc-web+proto",
+            "application/connect+proto",
+        ] {
+            assert_eq!(of_type(value), Coding::Messages, "{value}");
+        }
+        let identity = [
+            ("content-type", "application/grpc"),
+            ("grpc-encoding", "identity"),
+        ];
+        assert_eq!(coding(&identity), Coding::Messages);
+    }
+
+    #[test]
+    fn a_websocket_with_extensions_may_be_compressed() {
+        let of_upgrade = |lines| Coding::of(StatusCode::SWITCHING_PROTOCOLS, &headers(lines));
+        assert_eq!(of_upgrade(&[("upgrade", "websocket")]), Coding::WebSocket);
+        let deflated = [("sec-websocket-extensions", "permessage-deflate")];
+        assert_eq!(of_upgrade(&deflated), Coding::Encoded);
+    }
+
+    #[test]
+    fn validators_and_digests_are_dropped_and_nothing_else() {
+        let mut all = headers(&[
+            ("etag", "\"1\""),
+            ("last-modified", "Mon, 02 Jan 2006 15:04:05 GMT"),
+            ("content-md5", "x"),
+            ("digest", "sha-256=x"),
+            ("content-digest", "sha-256=:x:"),
+            ("repr-digest", "sha-256=:x:"),
+            ("content-length", "5"),
+        ]);
+        assert!(has_validators(&all));
+        drop_validators(&mut all);
+        assert_eq!(all, headers(&[("content-length", "5")]));
+        assert!(!has_validators(&all));
+    }
+}

@@ -1,0 +1,171 @@
+//! Accepts connections on the edge's sockets, one task a socket, and gives each
+//! a task of its own on the workers, as Pingora's listening service does.
+//!
+//! Without files or memory for another connection, `accept` fails at once and
+//! for ever: then it rests instead of turning.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::Service;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::door::{Entry, enter};
+use crate::edge::connection::Edge;
+use crate::gateway::Gateway;
+use crate::lifecycle::Event;
+use crate::listening::{Alive, Bound};
+
+const NAME: &str = "edge";
+/// Long enough to let connections end, short enough to be unnoticed.
+const REST: Duration = Duration::from_millis(200);
+
+pub struct EdgeService {
+    gateway: Arc<Gateway>,
+    edge: Arc<Edge>,
+    sockets: Vec<Bound>,
+    events: Sender<Event>,
+}
+
+/// One socket's accept loop.
+struct Acceptor {
+    gateway: Arc<Gateway>,
+    edge: Arc<Edge>,
+    /// Its index among the listeners.
+    listener: usize,
+    shutdown: ShutdownWatch,
+}
+
+impl EdgeService {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        edge: Edge,
+        sockets: Vec<Bound>,
+        events: Sender<Event>,
+    ) -> Self {
+        Self {
+            gateway,
+            edge: Arc::new(edge),
+            sockets,
+            events,
+        }
+    }
+
+    /// The sockets of all listeners, in their order.
+    fn listen(&mut self, table: Option<&ListenFds>) -> io::Result<Vec<Arc<TcpListener>>> {
+        let sockets = std::mem::take(&mut self.sockets);
+        let sockets = sockets.into_iter();
+        sockets
+            .map(|bound| {
+                if let Some(table) = table {
+                    bound.enter(table);
+                }
+                bound.listen().map(Arc::new)
+            })
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Service for EdgeService {
+    async fn start_service(
+        &mut self,
+        table: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
+        let _alive = Alive::new(NAME, shutdown.clone(), self.events.clone());
+        let listeners = match self.listen(table.as_ref()) {
+            Ok(listeners) => listeners,
+            Err(error) => return tracing::error!(%error, "the sockets cannot be listened on"),
+        };
+        let mut tasks = JoinSet::new();
+        let runtime = pingora_runtime::current_handle();
+        for (listener, socket) in listeners.into_iter().enumerate() {
+            for _ in 0..listeners_per_fd {
+                let acceptor = Acceptor {
+                    gateway: self.gateway.clone(),
+                    edge: self.edge.clone(),
+                    listener,
+                    shutdown: shutdown.clone(),
+                };
+                tasks.spawn_on(acceptor.run(socket.clone()), &runtime);
+            }
+        }
+        // Each runs until the shutdown; one that has ended before it has died,
+        // and the service with it.
+        while tasks.join_next().await.is_some() && *shutdown.borrow() {}
+    }
+
+    fn name(&self) -> &str {
+        NAME
+    }
+}
+
+impl Acceptor {
+    async fn run(mut self, socket: Arc<TcpListener>) {
+        let mut is_failing = false;
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                _ = self.shutdown.wait_for(|stop| *stop) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    is_failing = false;
+                    self.serve(stream, peer);
+                }
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    self.gateway.metrics.downstream.accept_errors.inc();
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::error!(%error, "connections cannot be accepted");
+                    }
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+    }
+
+    /// On any of the workers, until it ends or the cut is made.
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let (gateway, edge) = (self.gateway.clone(), self.edge.clone());
+        let (listener, shutdown) = (self.listener, self.shutdown.clone());
+        pingora_runtime::current_handle().spawn(async move {
+            let connection = connection(&gateway, &edge, listener, (stream, peer), &shutdown);
+            gateway.cutoff.unless_cut(pin!(connection)).await;
+        });
+    }
+}
+
+async fn connection(
+    gateway: &Gateway,
+    edge: &Arc<Edge>,
+    listener: usize,
+    (stream, peer): (TcpStream, SocketAddr),
+    shutdown: &ShutdownWatch,
+) {
+    // Of a socket that is broken already the first read will tell.
+    let _ = stream.set_nodelay(true);
+    match enter(gateway, listener, stream, peer).await {
+        Entry::Accepted(connection) => edge.accepted(connection, shutdown).await,
+        Entry::Overloaded(stream, peer) => edge.refuse_overload(stream, peer).await,
+        Entry::Closed => {}
+    }
+}
+
+/// It was gone before it was accepted: the next one may be sound.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}

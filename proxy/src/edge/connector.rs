@@ -1,0 +1,128 @@
+//! Connections to upstreams, from the pool or new, in the version of HTTP that
+//! the route asks for and the upstream agrees to (ALPN, RFC 7301; in clear by
+//! prior knowledge, RFC 9113, section 3.3).
+//!
+//! Pools are keyed by [`crate::upstream::pool_key`]: nothing is shared that
+//! must not be.
+
+use pingora::connectors::http::v2::{Connector as Http2Connector, H2HandshakeSettings, handshake};
+use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::protocols::http::v1::client::HttpSession as Http1;
+use pingora::protocols::http::v2::client::Http2Session as Http2;
+use pingora::protocols::{ALPN, Stream};
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, ErrorType, Result};
+
+use super::upstream_session::UpstreamSession;
+use super::upstream_stream::UpstreamStream;
+
+pub struct Connector {
+    transport: TransportConnector,
+    /// For its pools; connections are made by `transport`.
+    http2: Http2Connector,
+}
+
+pub struct Connected {
+    pub session: UpstreamSession,
+    pub is_reused: bool,
+}
+
+impl Connector {
+    pub fn new(options: ConnectorOptions) -> Self {
+        Self {
+            transport: TransportConnector::new(Some(options.clone())),
+            http2: Http2Connector::new(Some(options)),
+        }
+    }
+
+    pub async fn connect(&self, peer: &HttpPeer) -> Result<Connected> {
+        let connected = match peer.options.alpn.get_max_http_version() {
+            0 | 1 => {
+                let (stream, is_reused) = self.transport.get_stream(peer).await?;
+                return Ok(http1(stream, peer, is_reused));
+            }
+            _two => self.connect_http2(peer).await,
+        };
+        connected.map_err(Error::into_up)
+    }
+
+    async fn connect_http2(&self, peer: &HttpPeer) -> Result<Connected> {
+        if let Some(session) = self.http2.reused_http_session(peer).await? {
+            return Ok(http2(session, true));
+        }
+        let may_be_http1 = peer.options.alpn.get_min_http_version() < 2;
+        if may_be_http1 && let Some(stream) = self.transport.reused_stream(peer).await {
+            return Ok(http1(stream, peer, true));
+        }
+        let stream = self.transport.new_stream(peer).await?;
+        if speaks_http2(&stream, peer) {
+            self.begin_http2(stream, peer).await
+        } else if may_be_http1 {
+            Ok(http1(stream, peer, false))
+        } else {
+            Error::e_explain(ErrorType::HandshakeError, "the upstream does not speak HTTP/2")
+        }
+    }
+
+    async fn begin_http2(&self, stream: Stream, peer: &HttpPeer) -> Result<Connected> {
+        let mut settings = H2HandshakeSettings::new();
+        settings.max_streams = peer.options.max_h2_streams;
+        settings.ping_interval = peer.options.h2_ping_interval;
+        let connection = handshake(stream, settings).await?;
+        let session = connection.spawn_stream().await?;
+        if connection.more_streams_allowed() {
+            let pool = self.http2.in_use_pool();
+            pool.insert(peer.reuse_hash(), connection);
+        }
+        match session {
+            Some(session) => Ok(http2(session, false)),
+            None => Error::e_explain(ErrorType::H2Error, "the upstream takes no stream"),
+        }
+    }
+
+    /// Into the pool, if nothing is left in it.
+    pub async fn release(&self, session: UpstreamSession, peer: &HttpPeer) {
+        let idle = peer.options.idle_timeout;
+        match session {
+            UpstreamSession::Http1(mut session) => {
+                session.respect_keepalive();
+                if let Some(stream) = session.reuse().await {
+                    let key = peer.reuse_hash();
+                    self.transport.release_stream(stream, key, idle);
+                }
+            }
+            UpstreamSession::Http2(session) => {
+                self.http2.release_http_session(*session, peer, idle);
+            }
+        }
+    }
+
+    /// Of an exchange that broke: HTTP/1 has nothing to give back, HTTP/2 the
+    /// connection of the other streams.
+    pub fn give_up(&self, session: UpstreamSession, peer: &HttpPeer) {
+        if let UpstreamSession::Http2(mut session) = session {
+            session.shutdown();
+            let idle = peer.options.idle_timeout;
+            self.http2.release_http_session(*session, peer, idle);
+        }
+    }
+}
+
+fn http1(stream: Stream, peer: &HttpPeer, is_reused: bool) -> Connected {
+    let stream = UpstreamStream::wrap(stream);
+    let session = UpstreamSession::Http1(Http1::new_with_options(stream, peer));
+    Connected { session, is_reused }
+}
+
+fn http2(session: Http2, is_reused: bool) -> Connected {
+    let session = UpstreamSession::Http2(Box::new(session));
+    Connected { session, is_reused }
+}
+
+/// In clear there is nobody to ask: a route that says HTTP/2 is believed.
+fn speaks_http2(stream: &Stream, peer: &HttpPeer) -> bool {
+    match stream.selected_alpn_proto() {
+        Some(chosen) => chosen == ALPN::H2,
+        None => !peer.tls() && peer.options.alpn.get_min_http_version() == 2,
+    }
+}
