@@ -8,6 +8,7 @@ use knoxcall_counters::{Clock, Counters, Status};
 use knoxcall_ledger::Ledger;
 
 use crate::cutoff::Cutoff;
+use crate::edge::buffered::Buffered;
 use crate::edge::connections::Connections;
 use crate::metrics::{Metrics, Sampled};
 use crate::snapshot::Snapshot;
@@ -19,6 +20,7 @@ pub struct Gateway {
     pub upstreams: Arc<Upstreams>,
     pub counters: Counters,
     pub clock: Clock,
+    pub buffered: Arc<Buffered>,
     pub connections: Arc<Connections>,
     pub ledger: Ledger,
     pub metrics: Metrics,
@@ -40,6 +42,7 @@ impl Gateway {
             upstreams,
             counters,
             clock: Clock::start(),
+            buffered: Arc::default(),
             connections: Arc::default(),
             ledger,
             metrics,

@@ -123,11 +123,7 @@ impl<A: ServerApp + Send + Sync + 'static> pingora::services::Service for Listen
         shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
-        let _alive = Alive::new(
-            self.service.name(),
-            shutdown.clone(),
-            self.events.clone(),
-        );
+        let _alive = Alive::new(self.service.name(), shutdown.clone(), self.events.clone());
         if let Some(table) = &table {
             self.hand_over(table);
         }

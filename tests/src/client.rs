@@ -91,6 +91,11 @@ impl RawClient {
         (head, self.read_exact(count))
     }
 
+    /// `None`: the connection ended before.
+    pub fn read_exact_or_end(&mut self, count: usize) -> Option<Vec<u8>> {
+        self.wire.read_exact(count).ok()
+    }
+
     pub fn read_exact(&mut self, count: usize) -> Vec<u8> {
         self.wire.read_exact(count).expect("so many bytes")
     }

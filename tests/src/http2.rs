@@ -133,7 +133,7 @@ impl Http2Stream<'_> {
 
     /// The answer, whole.
     pub fn read(self) -> Result<Http2Response, h2::Error> {
-        let read = timeout(DEADLINE, read(self.answer));
+        let read = async { timeout(DEADLINE, read(self.answer)).await };
         self.client
             .runtime
             .block_on(read)

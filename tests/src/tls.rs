@@ -57,7 +57,8 @@ impl Dialled {
 
     /// Of the answer.
     pub fn status(&self) -> u16 {
-        let (_, answer) = self.text.split_once("\nHTTP/1.1 ").expect("an answer");
+        let answer = self.text.split_once("\nHTTP/1.1 ");
+        let (_, answer) = answer.unwrap_or_else(|| panic!("no answer: {self:?}"));
         answer[..3].parse().unwrap()
     }
 }

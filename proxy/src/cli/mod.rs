@@ -4,6 +4,7 @@
 // What a command line is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod check;
 mod completions;
 mod config;
 mod demo_upstream;
@@ -43,6 +44,7 @@ enum Command {
     Keys(keys::Keys),
     Sign(Box<sign::Sign>),
     Explain(explain::Explain),
+    Check(check::Check),
     Health(health::Health),
     DemoUpstream(demo_upstream::DemoUpstream),
     Completions(completions::Completions),
@@ -57,6 +59,7 @@ impl Cli {
             Command::Keys(command) => command.run(),
             Command::Sign(command) => command.run(),
             Command::Explain(command) => command.run(),
+            Command::Check(command) => command.run(),
             Command::Health(command) => command.run(),
             Command::DemoUpstream(command) => command.run(),
             Command::Completions(command) => command.run(Self::command()),

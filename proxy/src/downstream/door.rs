@@ -28,6 +28,8 @@ pub enum Entry {
 /// What holds for one connection, by the snapshot in which it came.
 struct Door<'g> {
     gateway: &'g Gateway,
+    /// Its index among the listeners.
+    listener: usize,
     rules: Arc<ListenerRules>,
     limits: Limits,
 }
@@ -47,6 +49,7 @@ pub async fn enter(
     drop(snapshot);
     let door = Door {
         gateway,
+        listener,
         rules,
         limits,
     };
@@ -130,18 +133,29 @@ impl Door<'_> {
         })
     }
 
-    async fn handshake(&self, tls: &TlsServer, socket: ClientSocket) -> Option<(Stream, TlsFacts)> {
+    async fn handshake(
+        &self,
+        tls: &TlsServer,
+        socket: ClientSocket,
+    ) -> Option<(Stream, Arc<TlsFacts>)> {
         let metrics = &self.gateway.metrics.downstream;
         match timeout(self.limits.tls_handshake_timeout, tls.handshake(socket)).await {
             Ok(Handshake::Done {
-                stream,
-                facts,
+                mut stream,
+                alpn_h2,
+                certificate,
                 resumed,
             }) => {
                 match resumed {
                     true => metrics.handshakes_resumed.inc(),
                     false => metrics.handshakes_full.inc(),
                 }
+                let facts = Arc::new(TlsFacts {
+                    alpn_h2,
+                    listener: self.listener,
+                    certificate,
+                });
+                stream.get_mut().set_facts(facts.clone());
                 Some((Box::new(stream), facts))
             }
             Ok(Handshake::Failed) => {

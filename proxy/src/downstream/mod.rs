@@ -19,12 +19,13 @@ pub mod tls;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pingora::protocols::Stream;
+use knoxcall_filters::ClientCertificate;
+use pingora::protocols::{Digest, Stream};
 
 use crate::edge::connections::Permit;
 
 pub use rules::ListenerRules;
-pub use tls::VerifiedCertificate;
+use tls::VerifiedCertificate;
 
 /// A connection that may send requests.
 pub struct Accepted {
@@ -35,15 +36,37 @@ pub struct Accepted {
     /// Counts the connection until it is dropped.
     pub permit: Permit,
     /// `None`: in clear.
-    pub tls: Option<TlsFacts>,
+    pub tls: Option<Arc<TlsFacts>>,
     /// Those of the moment at which it was accepted.
     pub listener: Arc<ListenerRules>,
 }
 
 /// What the handshake has settled.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct TlsFacts {
     pub alpn_h2: bool,
-    /// `None`: the client has presented none.
-    pub client_certificate: Option<VerifiedCertificate>,
+    /// Its index among the listeners.
+    listener: usize,
+    certificate: Option<VerifiedCertificate>,
+}
+
+impl TlsFacts {
+    /// Of the connection that a session is on; `None` in clear.
+    pub fn of(digest: Option<&Digest>) -> Option<&Self> {
+        let carried = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
+        carried.downcast_ref::<Arc<Self>>().map(AsRef::as_ref)
+    }
+
+    /// The client's certificate, as far as these listeners believe it: a
+    /// connection outlives the configuration under which it was made. `None`
+    /// where none was presented.
+    pub fn certificate(&self, listeners: &[Arc<ListenerRules>]) -> Option<Arc<ClientCertificate>> {
+        let verified = self.certificate.as_ref()?;
+        let listener = listeners.get(self.listener);
+        let tls = listener.and_then(|listener| listener.tls.as_ref());
+        Some(match tls {
+            Some(tls) => tls.judge(verified),
+            None => Arc::new(ClientCertificate::nobody()),
+        })
+    }
 }

@@ -15,6 +15,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use http::StatusCode;
+use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
@@ -22,6 +24,8 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::TlsFacts;
 
 /// About what a segment carries: more would delay, less would send small ones.
 const UNSENT: usize = 1460;
@@ -36,6 +40,8 @@ pub struct ClientSocket {
     ahead: Vec<u8>,
     taken: usize,
     digest: Arc<SocketDigest>,
+    /// Under TLS, what its handshake has settled: see [`TlsFacts::of`].
+    facts: Option<Arc<ProxyDigest>>,
     since: SystemTime,
 }
 
@@ -51,8 +57,19 @@ impl ClientSocket {
             ahead: Vec::new(),
             taken: 0,
             digest: Arc::new(digest),
+            facts: None,
             since: SystemTime::now(),
         }
+    }
+
+    /// Pingora passes on what it takes for the digest of a proxy, and leaves it
+    /// alone.
+    pub fn set_facts(&mut self, facts: Arc<TlsFacts>) {
+        let Ok(unused) = ResponseHeader::build_no_case(StatusCode::OK, Some(0)) else {
+            return;
+        };
+        let digest = ProxyDigest::new(Box::new(unused), Some(Box::new(facts)));
+        self.facts = Some(Arc::new(digest));
     }
 
     fn take_ahead(&mut self, buf: &mut ReadBuf<'_>) {
@@ -171,7 +188,7 @@ impl GetTimingDigest for ClientSocket {
 
 impl GetProxyDigest for ClientSocket {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
+        self.facts.clone()
     }
 }
 

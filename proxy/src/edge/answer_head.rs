@@ -2,7 +2,7 @@
 //! ends where we end it, without what was said for one hop, and with what is
 //! ours to say.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use knoxcall_filters::names::{UPSTREAM_STATUS, X_REQUEST_ID};
 use knoxcall_filters::rate_limit::Quota;
@@ -61,6 +61,13 @@ impl AnswerHead {
             status: upstream.status,
             headers: kept(&upstream.headers),
         })
+    }
+
+    /// Server-sent events, by the WHATWG's HTML standard, section 9.2.
+    pub fn streams_events(&self) -> bool {
+        let kind = self.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let essence = kind.and_then(|kind| kind.split(|byte| *byte == b';').next());
+        essence.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
     }
 
     pub fn finish(

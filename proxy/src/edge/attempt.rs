@@ -16,7 +16,8 @@ use super::context::Context;
 use super::deadline::Deadline;
 use super::failure::{may_connect_again, may_send_again};
 use super::passage::Passage;
-use super::relay::{Broken, Patience, Relay, answer_has_begun, client_patience, send_last};
+use super::relay::{Broken, Patience, Relay, answer_has_begun, send_last};
+use super::upstream_session::is_grpc;
 use crate::gateway::Gateway;
 use crate::upstream::address_name;
 
@@ -62,10 +63,7 @@ impl Attempt<'_> {
         judge_connection(&peer, upstream.digest())?;
 
         upstream.set_write_timeout(peer.options.write_timeout);
-        let patience = Patience {
-            client: client_patience(context),
-            upstream: peer.options.read_timeout.unwrap_or(LONGEST_PATIENCE),
-        };
+        let patience = patience(session, &peer, context);
         let service = self.passage.service();
         let relay = Relay::new(session, &mut upstream, deadline, patience, service);
         match relay.run(head, context).await {
@@ -100,6 +98,26 @@ impl Attempt<'_> {
             let again = may_connect_again(&error, context.outcome.attempts);
             Broke::Failed { error, again }
         })
+    }
+}
+
+/// A call of gRPC may be silent for longer than a request, both ways.
+fn patience(session: &ServerSession, peer: &HttpPeer, context: &Context) -> Patience {
+    let limits = &context.snapshot.settings.limits;
+    let events = limits.stream_idle_timeout;
+    if is_grpc(&session.req_header().headers) {
+        return Patience {
+            client: events,
+            upstream: events,
+            events,
+            least_rate: None,
+        };
+    }
+    Patience {
+        client: limits.body_timeout,
+        upstream: peer.options.read_timeout.unwrap_or(LONGEST_PATIENCE),
+        events,
+        least_rate: limits.min_body_rate,
     }
 }
 

@@ -6,15 +6,22 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use knoxcall_filters::Refusal;
 
-#[derive(Clone, Copy, Debug)]
-pub struct BodyLimits {
+use super::buffered::Share;
+use super::pace::Pace;
+
+pub struct BodyLimits<'s> {
     pub bytes: usize,
     /// Between two reads.
     pub timeout: Duration,
+    /// Bytes a second.
+    pub least_rate: Option<NonZeroU32>,
+    /// Of what all requests may hold.
+    pub share: &'s mut Share,
 }
 
 /// Why there is no body.
@@ -27,12 +34,14 @@ pub enum BodyError {
 /// A body so large is refused before it is asked for.
 pub async fn read_whole(
     session: &mut ServerSession,
-    limits: BodyLimits,
+    limits: BodyLimits<'_>,
 ) -> Result<Bytes, BodyError> {
     let announced = content_length(&session.req_header().headers);
     if announced.is_some_and(|length| length > limits.bytes as u64) {
         return Err(BodyError::Refused(Refusal::BodyTooLarge));
     }
+    let known = announced.map_or(0, |length| length as usize);
+    limits.share.grow_to(known).map_err(BodyError::Refused)?;
     if expects_continue(session.req_header()) {
         // Pingora would take the body that is to come for one left unread, and
         // close the connection behind the answer.
@@ -42,7 +51,7 @@ pub async fn read_whole(
         written.map_err(BodyError::Client)?;
     }
     session.set_read_timeout(Some(limits.timeout));
-    let Some(first) = read_some(session).await? else {
+    let Some(first) = read_some(session, limits.timeout).await? else {
         return Ok(Bytes::new());
     };
     if first.len() > limits.bytes {
@@ -51,35 +60,51 @@ pub async fn read_whole(
     if announced == Some(first.len() as u64) {
         return Ok(first);
     }
-    read_rest(session, first, announced, limits.bytes).await
+    read_rest(session, first, announced, limits).await
 }
 
 async fn read_rest(
     session: &mut ServerSession,
     first: Bytes,
     announced: Option<u64>,
-    most: usize,
+    limits: BodyLimits<'_>,
 ) -> Result<Bytes, BodyError> {
     let expected = announced.map_or(2 * first.len(), |length| length as usize);
-    let mut body = BytesMut::with_capacity(expected.min(most));
+    let mut body = BytesMut::with_capacity(expected.min(limits.bytes));
+    let mut pace = Pace::new(limits.least_rate);
     body.extend_from_slice(&first);
-    while let Some(more) = read_some(session).await? {
-        if body.len() + more.len() > most {
+    while let Some(more) = read_some(session, limits.timeout).await? {
+        let length = body.len() + more.len();
+        if length > limits.bytes {
             return Err(BodyError::Refused(Refusal::BodyTooLarge));
         }
+        if pace.is_too_slow(more.len()) {
+            return Err(BodyError::Refused(Refusal::BodyTimeout));
+        }
+        limits.share.grow_to(length).map_err(BodyError::Refused)?;
         body.extend_from_slice(&more);
     }
     Ok(body.freeze())
 }
 
-async fn read_some(session: &mut ServerSession) -> Result<Option<Bytes>, BodyError> {
-    session
-        .read_request_body()
-        .await
-        .map_err(|error| match error.etype() {
-            ErrorType::ReadTimedout => BodyError::Refused(Refusal::BodyTimeout),
-            _ => BodyError::Client(error),
-        })
+/// Pingora keeps the time of HTTP/1 itself, and none of HTTP/2.
+async fn read_some(
+    session: &mut ServerSession,
+    timeout: Duration,
+) -> Result<Option<Bytes>, BodyError> {
+    let has_own_timeout = !session.is_http2();
+    let reading = session.read_request_body();
+    let read = if has_own_timeout {
+        reading.await
+    } else {
+        pingora_timeout::timeout(timeout, reading)
+            .await
+            .unwrap_or_else(|_| Err(Error::new_down(ErrorType::ReadTimedout)))
+    };
+    read.map_err(|error| match error.etype() {
+        ErrorType::ReadTimedout => BodyError::Refused(Refusal::BodyTimeout),
+        _ => BodyError::Client(error),
+    })
 }
 
 /// Worth keeping whole although nobody judges it: if a pooled connection turns

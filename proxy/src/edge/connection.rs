@@ -14,8 +14,8 @@ use knoxcall_filters::hygiene::{BodyLength, Framing};
 use knoxcall_filters::refusal::Malformation;
 use knoxcall_filters::{Refusal, hygiene};
 use pingora::apps::HttpServerApp;
-use pingora::protocols::{ALPN, Stream};
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -48,11 +48,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    pub fn new(
-        gateway: Arc<Gateway>,
-        connector: Connector,
-        upgrades: HttpProxy<Upgrades>,
-    ) -> Self {
+    pub fn new(gateway: Arc<Gateway>, connector: Connector, upgrades: HttpProxy<Upgrades>) -> Self {
         Self {
             gateway,
             connector,

@@ -60,7 +60,10 @@ impl Connector {
         } else if may_be_http1 {
             Ok(http1(stream, peer, false))
         } else {
-            Error::e_explain(ErrorType::HandshakeError, "the upstream does not speak HTTP/2")
+            Error::e_explain(
+                ErrorType::HandshakeError,
+                "the upstream does not speak HTTP/2",
+            )
         }
     }
 

@@ -9,11 +9,13 @@ use bytes::Bytes;
 use http::HeaderValue;
 use knoxcall_filters::Refusal;
 use knoxcall_filters::leak_guard::Findings;
+use knoxcall_filters::plan::Proto;
 use knoxcall_filters::rate_limit::Quota;
 use knoxcall_filters::table::TargetIndex;
 use knoxcall_ledger::{EndedBy, RequestRecord};
 use uuid::{NoContext, Timestamp, Uuid};
 
+use super::buffered::Share;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
 
@@ -30,6 +32,8 @@ pub struct Context {
     pub snapshot: Arc<Snapshot>,
     pub id: RequestId,
     pub started: Instant,
+    /// How the client's connection came in.
+    pub proto: Proto,
     /// The same moment by the clock on the wall.
     pub arrived: SystemTime,
     /// Boxed, because it is moved to the ledger when all is over. `None` where
@@ -40,6 +44,8 @@ pub struct Context {
     pub target: Option<TargetIndex>,
     /// The whole body, where it has been read before a peer was chosen.
     pub body: Option<Bytes>,
+    /// What of bodies is held in memory, of the request's and of the answer's.
+    pub buffered: Share,
     /// The limit nearest to running out, once limits were consulted.
     pub quota: Option<Quota>,
     /// Set by a phase that fails, for the one that answers.
@@ -100,16 +106,20 @@ impl Context {
             Box::new(RequestRecord::new(id.uuid(), arrived, masks))
         });
         gateway.metrics.requests_active.inc();
+        let most = snapshot.settings.limits.max_buffered;
+        let buffered = Share::new(&gateway.buffered, most);
         Self {
             gateway: gateway.clone(),
             snapshot,
             id,
             started: Instant::now(),
+            proto: Proto::Http,
             arrived,
             record,
             outcome: Outcome::default(),
             target: None,
             body: None,
+            buffered,
             quota: None,
             refusal: None,
         }

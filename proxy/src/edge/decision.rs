@@ -186,8 +186,10 @@ async fn fetch_body(
     let request = session.req_header();
     let whole = match need {
         BodyNeed::Whole => true,
+        // Only where there is room: it could go on without being kept.
         BodyNeed::Stream => {
             keep_for_retry(&request.method, &request.headers, limits.max_inspected_body)
+                && context.buffered.grow_to(limits.max_inspected_body).is_ok()
         }
     };
     if !whole {
@@ -197,6 +199,8 @@ async fn fetch_body(
     let limits = BodyLimits {
         bytes: limits.max_inspected_body,
         timeout: limits.body_timeout,
+        least_rate: limits.min_body_rate,
+        share: &mut context.buffered,
     };
     let body = read_whole(session, limits).await?;
     findings::note_body(context, session, &body);

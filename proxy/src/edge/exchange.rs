@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use knoxcall_filters::plan::Proto;
 use knoxcall_filters::refusal::Malformation;
 use knoxcall_filters::{Refusal, hygiene};
 use knoxcall_ledger::{EndedBy, Text};
@@ -29,6 +30,7 @@ use super::passage::Passage;
 use super::relay::{answer_has_begun, client_patience, within};
 use super::upstream_session::is_grpc;
 use super::{findings, grpc};
+use crate::downstream::TlsFacts;
 use crate::gateway::Gateway;
 use crate::health::Probe;
 
@@ -53,6 +55,9 @@ impl Exchange<'_> {
     /// Serves the request whose head the session is about to read.
     pub async fn serve(&self, mut session: Box<ServerSession>, deadline: &mut Deadline) -> Served {
         let mut context = Box::new(Context::new(self.gateway));
+        if TlsFacts::of(session.digest()).is_some() {
+            context.proto = Proto::Https;
+        }
         if !matches!(session.read_request().await, Ok(true)) {
             self.refuse_head(&mut session, &mut context).await;
             return Served::Over;

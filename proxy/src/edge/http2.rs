@@ -261,7 +261,11 @@ mod tests {
         let streams = Arc::new(Streams::default());
         let active = streams.begin();
         let silent = streams.silent_for(Duration::from_millis(10));
-        assert!(tokio::time::timeout(Duration::from_millis(60), silent).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(60), silent)
+                .await
+                .is_err()
+        );
         drop(active);
         streams.silent_for(Duration::from_millis(10)).await;
     }

@@ -8,6 +8,7 @@ pub mod answer;
 mod answer_head;
 mod attempt;
 pub mod body;
+pub mod buffered;
 mod client_stream;
 pub mod connection;
 pub mod connections;
@@ -24,6 +25,7 @@ mod header_edit;
 mod http2;
 mod malformed;
 mod outgoing;
+mod pace;
 mod passage;
 mod relay;
 #[cfg(test)]

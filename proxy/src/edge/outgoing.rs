@@ -4,7 +4,6 @@
 //! A head leaves with the first part that may leave: rules for bodies need all
 //! of the body first, and a head that vouches for its body waits for it.
 
-
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use knoxcall_filters::Refusal;
@@ -65,7 +64,11 @@ impl Outgoing {
             BodyAction::Stream => {
                 let guard = guard(service, request, head.status, &mut head.headers)?;
                 let holds = guard.as_ref().is_some_and(AnswerGuard::holds_head);
-                let waits_for = if holds { WaitsFor::Body } else { WaitsFor::Nothing };
+                let waits_for = if holds {
+                    WaitsFor::Body
+                } else {
+                    WaitsFor::Nothing
+                };
                 (guard, waits_for)
             }
         };
@@ -149,6 +152,8 @@ impl Outgoing {
         if self.held.len() + part.len() > limit {
             return Err(failed(TransformError::TooLarge, context));
         }
+        let held = context.body.as_ref().map_or(0, Bytes::len) + self.held.len();
+        context.buffered.grow_to(held + part.len())?;
         self.held.extend_from_slice(part);
         Ok(())
     }

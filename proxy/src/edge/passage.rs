@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use knoxcall_bundle::UnixSeconds;
-use knoxcall_filters::plan::{BodyState, Proto, RequestFacts, plan};
+use knoxcall_filters::plan::{BodyState, RequestFacts, plan};
 use knoxcall_filters::table::{MethodRules, RouteEntry, Service, TenantTable};
 use knoxcall_filters::{Admitted, Caller, ClientAddress, Head, Refusal};
 use pingora::http::RequestHeader;
@@ -48,7 +48,7 @@ pub fn facts(context: &Context, now: UnixSeconds) -> RequestFacts<'_> {
     RequestFacts {
         request_id: context.id.header_value(),
         now,
-        proto: Proto::Http,
+        proto: context.proto,
     }
 }
 

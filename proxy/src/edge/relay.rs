@@ -5,6 +5,7 @@
 //! Who is waited for is who is blamed: the upstream's deadline runs while it
 //! has all that it may ask for, the client's while it has more to send.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use super::answer_head::{AnswerHead, Ending, interim_head, is_final};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::outgoing::Outgoing;
+use super::pace::Pace;
 use super::upstream_session::{Heard, UpstreamSession};
 
 /// For an upstream that no longer takes the request, to say why: most often
@@ -35,7 +37,9 @@ pub struct Relay<'r> {
     client_patience: Duration,
     /// For the upstream's head, and between two parts of its body.
     patience: Duration,
+    event_patience: Duration,
     request: Request,
+    pace: Pace,
     service: &'r Service,
     /// Since the final head is here.
     outgoing: Option<Outgoing>,
@@ -64,6 +68,10 @@ impl From<Box<Error>> for Broken {
 pub struct Patience {
     pub client: Duration,
     pub upstream: Duration,
+    /// Of an upstream that streams events.
+    pub events: Duration,
+    /// Bytes a second of the request's body.
+    pub least_rate: Option<NonZeroU32>,
 }
 
 /// How far the request has come.
@@ -117,7 +125,9 @@ impl<'r> Relay<'r> {
             deadline,
             client_patience: patience.client,
             patience: patience.upstream,
+            event_patience: patience.events,
             request: Request::Comes,
+            pace: Pace::new(patience.least_rate),
             service,
             outgoing: None,
         }
@@ -135,7 +145,12 @@ impl<'r> Relay<'r> {
             match self.next().await {
                 Event::FromClient(part) => {
                     self.allow_body();
-                    self.forward(part.map_err(Error::into_down)?).await;
+                    let part = part.map_err(Error::into_down)?;
+                    let length = part.as_ref().map_or(0, Bytes::len);
+                    if self.pace.is_too_slow(length) {
+                        return Err(Error::new_down(ErrorType::ReadTimedout).into());
+                    }
+                    self.forward(part).await;
                 }
                 Event::FromUpstream(Ok(heard)) => {
                     if let Some(last) = self.answer(heard, context).await? {
@@ -295,6 +310,9 @@ impl<'r> Relay<'r> {
         context.outcome.upstream_status = Some(status.as_u16());
         context.outcome.first_byte = Some(context.started.elapsed());
         let head = AnswerHead::of(upstream)?;
+        if head.streams_events() {
+            self.patience = self.event_patience;
+        }
         let request = self.session.req_header();
         self.outgoing = Some(Outgoing::begin(self.service, head, request, context)?);
         let is_all = self.upstream.has_ended()?;

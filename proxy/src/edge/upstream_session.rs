@@ -33,11 +33,7 @@ pub enum Heard {
 
 impl UpstreamSession {
     /// `has_body`: one follows, of whatever length.
-    pub async fn write_head(
-        &mut self,
-        mut head: Box<RequestHeader>,
-        has_body: bool,
-    ) -> Result<()> {
+    pub async fn write_head(&mut self, mut head: Box<RequestHeader>, has_body: bool) -> Result<()> {
         match self {
             Self::Http1(session) => {
                 if has_body {
@@ -130,8 +126,8 @@ async fn hear_http2(session: &mut Http2, answer_begun: bool) -> Result<Heard> {
 
 /// A client of HTTP/2 need not say how its body ends; one of HTTP/1.1 has said.
 fn frame(head: &mut RequestHeader) -> Result<()> {
-    let is_framed = head.headers.contains_key(CONTENT_LENGTH)
-        || head.headers.contains_key(TRANSFER_ENCODING);
+    let is_framed =
+        head.headers.contains_key(CONTENT_LENGTH) || head.headers.contains_key(TRANSFER_ENCODING);
     match is_framed {
         true => Ok(()),
         false => head.insert_header(TRANSFER_ENCODING, "chunked"),
@@ -147,7 +143,9 @@ fn for_http2(head: RequestHeader) -> Result<Box<RequestHeader>> {
     }
     if is_grpc(&parts.headers) {
         // The sign that trailers are understood, which servers ask for.
-        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+        parts
+            .headers
+            .insert(TE, HeaderValue::from_static("trailers"));
     }
     let uri = Uri::builder()
         // Pingora's word for both; origins go by the connection.

@@ -38,8 +38,10 @@ pub struct Member {
     pub health: Option<Arc<Health>>,
     /// `host:port` of its target, for records.
     pub authority: Arc<str>,
-    /// The target's `Host`, where it is not that of the pool's first.
-    pub host: Option<HeaderValue>,
+    /// The target's.
+    pub host: HeaderValue,
+    /// The plan's `Host` is that of the pool's first target.
+    pub has_own_host: bool,
     /// Its part of its target's weight.
     weight: f64,
     hash: u64,
@@ -55,7 +57,8 @@ struct Turns {
 pub struct Resolved<'t> {
     pub template: &'t HttpPeer,
     pub authority: &'t Arc<str>,
-    pub host: Option<&'t HeaderValue>,
+    pub host: &'t HeaderValue,
+    pub has_own_host: bool,
     pub weight: u32,
     /// `None`: not known.
     pub addresses: Option<Arc<[SocketAddr]>>,
@@ -179,7 +182,8 @@ impl Member {
             health: rules.health(peer.group_key, address),
             peer: Arc::new(peer),
             authority: target.authority.clone(),
-            host: target.host.cloned(),
+            host: target.host.clone(),
+            has_own_host: target.has_own_host,
             weight,
             hash: stable_hash(name.as_bytes()),
         }

@@ -9,6 +9,8 @@
 
 pub mod address_name;
 mod balance;
+pub mod checks;
+pub mod checkup;
 pub mod client_certificate;
 pub mod complaints;
 mod endpoint;
@@ -17,11 +19,13 @@ mod members;
 mod picked;
 pub mod pool_key;
 mod prepared;
+pub mod probe;
 mod registry;
 pub mod reserved;
 pub mod resolve;
 mod retry_budget;
 mod rules;
+pub mod status;
 pub mod trust;
 
 #[cfg(test)]
@@ -98,7 +102,8 @@ impl Upstreams {
                     template: self.template(service, target)?,
                     addresses: self.book.entry(&name, target.port),
                     authority: format!("{name}:{}", target.port).into(),
-                    host: (host != first_host).then_some(host),
+                    has_own_host: host != first_host,
+                    host,
                     weight,
                 })
             })
@@ -110,6 +115,7 @@ impl Upstreams {
             rules: Arc::new(Rules::new(service, &self.states)),
             allow_reserved: upstream.allow_reserved_target,
             unavailable: lacks_certificate.then_some(Refusal::SecretUnavailable),
+            environment: service.environment.clone(),
             protocol: upstream.protocol,
             timeouts: upstream.timeouts.clone(),
         };
@@ -177,6 +183,18 @@ impl Upstreams {
             members.rules.budget.save(members.rules.retry_percent);
         }
         place(members, now, tried, key).await
+    }
+
+    /// The endpoints as far as they are known, without a request that asks.
+    fn watched(&self, prepared: &Prepared, now: Instant) -> Arc<Members> {
+        for target in &prepared.targets {
+            if target.addresses.last().is_none() {
+                self.book.renew_in_background(&target.addresses);
+            }
+        }
+        prepared
+            .current(&self.book, now)
+            .unwrap_or_else(|| prepared.refresh(&self.reserved))
     }
 
     /// The peer for one try.

@@ -54,7 +54,7 @@ impl Picked {
     /// To be sent as `Host` in place of the plan's: the endpoint is another
     /// target's than the first.
     pub fn host(&self) -> Option<&HeaderValue> {
-        self.member.host.as_ref()
+        Some(&self.member.host).filter(|_| self.member.has_own_host)
     }
 
     /// Once for each try. Not where a connection from the pool turned out to

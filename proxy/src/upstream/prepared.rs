@@ -8,6 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use futures::future::select_ok;
 use http::{HeaderMap, HeaderValue};
+use knoxcall_bundle::ids::EnvironmentName;
 use knoxcall_bundle::{Balance, HashKey, Timeouts, UpstreamProtocol};
 use knoxcall_filters::Refusal;
 use pingora::upstreams::peer::HttpPeer;
@@ -28,6 +29,7 @@ pub struct Prepared {
     pub(super) unavailable: Option<Refusal>,
     /// `host:port` of the first target.
     pub authority: Arc<str>,
+    pub environment: EnvironmentName,
     pub protocol: UpstreamProtocol,
     pub timeouts: Timeouts,
 }
@@ -36,8 +38,9 @@ pub struct PreparedTarget {
     pub template: HttpPeer,
     pub addresses: Arc<Addresses>,
     pub authority: Arc<str>,
-    /// Where it is not the first target's.
-    pub host: Option<HeaderValue>,
+    pub host: HeaderValue,
+    /// It is not the first target's.
+    pub has_own_host: bool,
     pub weight: u32,
 }
 
@@ -95,7 +98,8 @@ impl Prepared {
         let resolved = self.targets.iter().map(|target| Resolved {
             template: &target.template,
             authority: &target.authority,
-            host: target.host.as_ref(),
+            host: &target.host,
+            has_own_host: target.has_own_host,
             weight: target.weight,
             addresses: target.addresses.last(),
         });

@@ -7,8 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use boring::x509::X509;
+use pingora::protocols::Digest;
 use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::HttpPeer;
 use thiserror::Error;
+
+use super::address_name::is_named;
 
 #[derive(Debug, Error)]
 pub enum TrustError {
@@ -44,6 +48,16 @@ impl Trust {
         lists.insert(pem.to_owned(), list.clone());
         Ok(Some(list))
     }
+}
+
+/// May this connection be used? To be asked before anything is sent: Pingora
+/// would speak TLS 1.0 to an upstream that knows no better, and take an address
+/// for a name.
+pub fn is_sound(peer: &HttpPeer, digest: Option<&Digest>) -> bool {
+    let uses_old_tls = digest
+        .and_then(|digest| digest.ssl_digest.as_ref())
+        .is_some_and(|tls| !matches!(tls.version.as_ref(), "TLSv1.2" | "TLSv1.3"));
+    !uses_old_tls && is_named(peer, digest)
 }
 
 fn parse(pem: &[u8]) -> Result<Vec<X509>, TrustError> {

@@ -127,7 +127,10 @@ fn protocols_are_agreed_on_by_alpn() {
     };
     assert_eq!(agreed(&both, "http/1.1").as_deref(), Some("http/1.1"));
     assert_eq!(agreed(&both, "http/1.1,h2").as_deref(), Some("h2"));
-    assert_eq!(agreed(&only_one, "h2,http/1.1").as_deref(), Some("http/1.1"));
+    assert_eq!(
+        agreed(&only_one, "h2,http/1.1").as_deref(),
+        Some("http/1.1")
+    );
     assert_eq!(agreed(&only_one, "h2"), None);
 }
 
@@ -276,7 +279,12 @@ fn a_reload_cannot_turn_tls_off() {
     eventually("the reload to be refused", || {
         (gateway.reloads("refused") > 0.0).then_some(())
     });
-    assert!(gateway.process().stderr().contains("listeners cannot change"));
+    assert!(
+        gateway
+            .process()
+            .stderr()
+            .contains("listeners cannot change")
+    );
     assert!(ask(&gateway, &[]).is_connected);
 }
 
@@ -288,7 +296,11 @@ fn another_address_by_a_flag_keeps_the_tls_of_the_file() {
     let moved = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
     let secure = config(&upstream, json!({"certificates": [certificate]}));
     let flags = ["--listen".to_owned(), moved.to_string()];
-    let gateway = Gateway::spawn(&flags.iter().fold(secure, |config, flag| config.argument(flag)));
+    let gateway = Gateway::spawn(
+        &flags
+            .iter()
+            .fold(secure, |config, flag| config.argument(flag)),
+    );
     eventually("the gateway to listen there", || {
         std::net::TcpStream::connect(moved).is_ok().then_some(())
     });

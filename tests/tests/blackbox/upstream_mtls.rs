@@ -15,6 +15,7 @@ fn route(nginx: &Nginx, authority: &Authority, certificate: Value) -> Value {
         "target_base_url": format!("https://localhost:{}", nginx.port()),
         "custom_ca_file": authority.certificate(),
         "client_certificate": certificate,
+        "environments": {},
     })
 }
 
@@ -31,6 +32,10 @@ fn with_pair(config: Config, authority: &Authority, name: &str, serial: u32) -> 
 
 fn of(name: &str) -> Value {
     json!({"certificate": format!("{name}_certificate"), "key": format!("{name}_key")})
+}
+
+fn c_and_k() -> Value {
+    json!({"certificate": "c", "key": "k"})
 }
 
 #[test]
@@ -113,11 +118,8 @@ fn environments_show_certificates_of_their_own() {
     let config = Config::new(nginx.address())
         .secret("c", json!({"production": live, "staging": test}))
         .secret("k", json!({"production": live_key, "staging": test_key}))
-        .edit_route("echo", json!({"environments": {"staging": {}}}))
-        .edit_route(
-            "echo",
-            route(&nginx, &authority, json!({"certificate": "c", "key": "k"})),
-        );
+        .edit_route("echo", route(&nginx, &authority, c_and_k()))
+        .edit_route("echo", json!({"environments": {"staging": {}}}));
     let gateway = Gateway::start(&config);
     for _ in 0..2 {
         let seen = gateway.get("/").text();
@@ -141,11 +143,8 @@ fn a_key_that_has_no_value_here_refuses_the_request() {
         )
         .secret("k", json!({"production": key}))
         .edit_secret("k", json!({"optional": true}))
-        .edit_route("echo", json!({"environments": {"staging": {}}}))
-        .edit_route(
-            "echo",
-            route(&nginx, &authority, json!({"certificate": "c", "key": "k"})),
-        );
+        .edit_route("echo", route(&nginx, &authority, c_and_k()))
+        .edit_route("echo", json!({"environments": {"staging": {}}}));
     let gateway = Gateway::start(&config);
     gateway.get("/").assert_served();
     gateway

@@ -205,6 +205,6 @@ fn ten_thousand_routes_load() {
             "  - {{slug: r{n}, target_base_url: 'http://h{n}.example', inject_headers: {{authorization: 'Bearer {{{{secret:s}}}}'}}}}\n"
         ));
     }
-    let loaded = Setup::new(&text).env("S", "x").loaded();
+    let loaded = Setup::new(&text).env("S", "a-secret").loaded();
     assert_eq!(only_tenant(&loaded).routes.len(), 10_000);
 }

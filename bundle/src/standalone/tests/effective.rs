@@ -85,7 +85,7 @@ routes:
       staging: {inject_body: {user_pw: hunter2}}
 ",
     )
-    .env("S", "value")
+    .env("S", "a-secret")
     .with(effective)
     .unwrap();
     let text = shown.to_string();

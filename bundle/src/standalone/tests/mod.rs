@@ -7,6 +7,7 @@ mod leak_guard;
 mod numbers;
 mod process;
 mod refusals;
+mod responses;
 mod routes;
 mod secrets;
 mod upstreams;

@@ -56,7 +56,7 @@ routes:
       x-a: {value}
 "
     ))
-    .env("S", "hunter2\n")
+    .env("S", "hunter2-and-3\n")
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn refuses_a_value_with_a_line_break_in_a_header() {
 routes: [{slug: a, target_base_url: 'http://x.example', inject_body: {a: '{{secret:s}}'}}]
 ",
     );
-    assert!(body.env("S", "a\nb").load().is_ok());
+    assert!(body.env("S", "line one\nline two").load().is_ok());
 }
 
 #[test]

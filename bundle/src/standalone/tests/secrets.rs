@@ -139,12 +139,12 @@ routes:
         )
     };
     assert_eq!(
-        with(&text(false)).env("S", "x").report(),
+        with(&text(false)).env("S", "a-secret").report(),
         "config.yaml:7: routes[0].inject_headers.authorization: the secret `s` has no value in \
          `staging` (give it one, or declare it optional: true (such requests then get 503))\n\
          1 problem"
     );
-    assert!(with(&text(true)).env("S", "x").load().is_ok());
+    assert!(with(&text(true)).env("S", "a-secret").load().is_ok());
 }
 
 #[test]

@@ -5,7 +5,6 @@ use knoxcall_bundle::CertificateName;
 use super::*;
 use crate::admit::{admit_with, locate};
 use crate::certificate::ClientCertificate;
-use crate::sample::NOW;
 
 fn spiffe(name: &str) -> CertificateName {
     CertificateName::Uri(format!("spiffe://acme.test/{name}"))

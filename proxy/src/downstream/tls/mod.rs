@@ -29,7 +29,6 @@ use thiserror::Error;
 use self::choice::{Choice, KeyKind, Offer};
 pub use self::client_certificate::VerifiedCertificate;
 use self::tickets::TicketKeys;
-use super::TlsFacts;
 use super::socket::ClientSocket;
 
 const H2: &[u8] = b"h2";
@@ -50,7 +49,8 @@ pub struct TlsServer {
 pub enum Handshake {
     Done {
         stream: SslStream<ClientSocket>,
-        facts: TlsFacts,
+        alpn_h2: bool,
+        certificate: Option<VerifiedCertificate>,
         resumed: bool,
     },
     Failed,
@@ -99,10 +99,8 @@ impl TlsServer {
         }
         let ssl = stream.ssl();
         Handshake::Done {
-            facts: TlsFacts {
-                alpn_h2: ssl.selected_alpn_protocol() == Some(H2),
-                client_certificate: VerifiedCertificate::of(ssl, self.authorities),
-            },
+            alpn_h2: ssl.selected_alpn_protocol() == Some(H2),
+            certificate: VerifiedCertificate::of(ssl, self.authorities),
             resumed: ssl.session_reused(),
             stream,
         }

@@ -1,0 +1,170 @@
+//! Client certificates as a caller's credential: mapped to a client by a name,
+//! and otherwise the same 401 as any unknown caller's.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use knoxcall_tests::{
+    Authority, Config, Dialled, Gateway, Request, Upstream, dial, eventually, pause,
+};
+use serde_json::{Value, json};
+
+const SPIFFE: &str = "URI:spiffe://acme.test/backend";
+
+struct Site {
+    upstream: Upstream,
+    authority: Authority,
+    config: Config,
+    gateway: Gateway,
+}
+
+/// A gateway that believes the authority's certificates, and knows the client
+/// `backend` by these names.
+fn site(names: Value) -> Site {
+    let upstream = Upstream::start();
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue("DNS:gw.test");
+    let config = Config::new(upstream.address())
+        .listener(json!({"tls": {
+            "certificates": [{"cert_file": certificate, "key_file": key}],
+            "client_ca_file": authority.certificate(),
+        }}))
+        .edit_client("backend", json!({ "certificates": names }));
+    Site {
+        gateway: Gateway::start(&config),
+        upstream,
+        authority,
+        config,
+    }
+}
+
+fn without_key() -> Request {
+    Request::bare("GET", "/").route("echo")
+}
+
+impl Site {
+    fn ask(&self, request: &Request, credential: Option<&(PathBuf, PathBuf)>) -> Dialled {
+        self.ask_with(request, credential, &[])
+    }
+
+    fn ask_with(
+        &self,
+        request: &Request,
+        credential: Option<&(PathBuf, PathBuf)>,
+        more: &[&str],
+    ) -> Dialled {
+        let mut arguments: Vec<&str> = more.to_vec();
+        if let Some((certificate, key)) = credential {
+            arguments.extend(["-cert", text(certificate), "-key", text(key)]);
+        }
+        dial(self.gateway.address(), &arguments, request)
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_certificate_with_a_mapped_name_is_the_client() {
+    for (mapped, names) in [
+        (json!({"san_uri": "spiffe://acme.test/backend"}), SPIFFE),
+        (
+            json!({"san_dns": "Backend.acme.test"}),
+            "DNS:backend.acme.test",
+        ),
+        (
+            json!({"san_email": "backend@acme.test"}),
+            "email:backend@acme.test",
+        ),
+        (json!({"subject": "CN=caller"}), "DNS:other.test"),
+    ] {
+        let site = site(json!([mapped]));
+        let credential = site.authority.issue_caller("caller", names, 2);
+        let answer = site.ask(&without_key(), Some(&credential));
+        assert_eq!(answer.status(), 200, "{mapped}: {answer:?}");
+        let record = site.gateway.wait_for_records(1).remove(0);
+        assert_eq!(record.text("client"), Some("backend"), "{record:?}");
+        assert_eq!(site.upstream.requests().len(), 1);
+    }
+}
+
+#[test]
+fn a_certificate_that_is_nobodys_gets_the_401_of_any_unknown_caller() {
+    let site = site(json!([{"san_uri": "spiffe://acme.test/backend"}]));
+    let other = site
+        .authority
+        .issue_caller("other", "URI:spiffe://acme.test/other", 2);
+    let mapped = site.authority.issue_caller("mapped", SPIFFE, 2);
+    let unassigned = Request::bare("GET", "/").route("unknown");
+    for (request, credential) in [
+        (without_key(), None),
+        (without_key(), Some(&other)),
+        (unassigned, Some(&mapped)),
+    ] {
+        let answer = site.ask(&request, credential);
+        assert_eq!(answer.status(), 401);
+        assert!(answer.text.contains("\"type\":\"unauthorized\""));
+    }
+    site.upstream.assert_untouched();
+}
+
+#[test]
+fn a_key_that_is_presented_counts_and_the_certificate_does_not() {
+    let site = site(json!([{"san_uri": "spiffe://acme.test/backend"}]));
+    let mapped = site.authority.issue_caller("mapped", SPIFFE, 2);
+    let other = site.authority.issue_caller("other", "DNS:other.test", 2);
+    let bad_key = without_key().key(knoxcall_tests::keys::UNKNOWN);
+    assert_eq!(site.ask(&bad_key, Some(&mapped)).status(), 401);
+    assert_eq!(site.ask(&Request::get("/"), Some(&other)).status(), 200);
+    assert_eq!(site.ask(&Request::get("/"), None).status(), 200);
+}
+
+#[test]
+fn a_certificate_that_does_not_verify_ends_the_handshake() {
+    let site = site(json!([{"san_uri": "spiffe://acme.test/backend"}]));
+    let expired = site.authority.issue_caller("expired", SPIFFE, 0);
+    pause(Duration::from_millis(1_100));
+    let stranger = Authority::new();
+    let foreign = stranger.issue_caller("foreign", SPIFFE, 2);
+    let server = site.authority.issue_as("server", SPIFFE);
+    let failed = || {
+        let result = [("result", "failed")];
+        site.gateway
+            .metric("knoxcall_tls_handshakes_total", &result)
+    };
+    for credential in [&expired, &foreign, &server] {
+        let before = failed();
+        let answer = site.ask(&Request::get("/"), Some(credential));
+        assert!(!answer.is_connected, "{answer:?}");
+        assert_eq!(failed() - before, 1.0);
+    }
+    site.upstream.assert_untouched();
+}
+
+#[test]
+fn a_resumed_session_keeps_its_certificate_until_its_authority_is_gone() {
+    let site = site(json!([{"san_uri": "spiffe://acme.test/backend"}]));
+    let mapped = site.authority.issue_caller("mapped", SPIFFE, 2);
+    let directory = tempfile::tempdir().unwrap();
+    let session = directory.path().join("session");
+    let begun = site.ask_with(
+        &without_key(),
+        Some(&mapped),
+        &["-sess_out", text(&session)],
+    );
+    assert_eq!(begun.status(), 200);
+    let resumed = site.ask_with(&without_key(), None, &["-sess_in", text(&session)]);
+    assert!(resumed.is_resumed(), "{resumed:?}");
+    assert_eq!(resumed.status(), 200);
+
+    let successor = Authority::new();
+    let certificate = json!(successor.certificate());
+    let config = site.config.clone();
+    site.gateway
+        .rewrite_and_wait(&config.set("/listeners/0/tls/client_ca_file", certificate));
+    eventually("the session to be unknown", || {
+        let answer = site.ask_with(&without_key(), None, &["-sess_in", text(&session)]);
+        (!answer.is_resumed() && answer.status() == 401).then_some(())
+    });
+}
