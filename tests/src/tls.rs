@@ -14,7 +14,8 @@ use crate::wait::DEADLINE;
 #[derive(Debug)]
 pub struct Dialled {
     pub is_connected: bool,
-    /// The certificate, the session, and what was answered.
+    /// The certificate, the session, and what was answered; tickets may come
+    /// between.
     pub text: String,
     pub errors: String,
 }
@@ -37,7 +38,7 @@ pub fn dial(address: SocketAddr, arguments: &[&str], request: &Request) -> Diall
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Dialled {
-        is_connected: text.contains("\nHTTP/1.1 "),
+        is_connected: text.contains("HTTP/1.1 "),
         text,
         errors: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
@@ -57,7 +58,7 @@ impl Dialled {
 
     /// Of the answer.
     pub fn status(&self) -> u16 {
-        let answer = self.text.split_once("\nHTTP/1.1 ");
+        let answer = self.text.split_once("HTTP/1.1 ");
         let (_, answer) = answer.unwrap_or_else(|| panic!("no answer: {self:?}"));
         answer[..3].parse().unwrap()
     }

@@ -119,11 +119,13 @@ fn brotli(body: &[u8], decoded: &mut Decoded) -> Result<(), TransformError> {
 mod tests {
     use std::io::Write;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const CODINGS: [Coding; 3] = [Coding::Gzip, Coding::Brotli, Coding::Zstd];
 
-    pub(in super::super) fn encode(coding: Coding, content: &[u8]) -> Vec<u8> {
+    fn encode(coding: Coding, content: &[u8]) -> Vec<u8> {
         match coding {
             Coding::Gzip => {
                 let mut gzip = flate2::write::GzEncoder::new(Vec::new(), Default::default());
@@ -261,5 +263,30 @@ mod tests {
             decode(Coding::Brotli, &large, 1 << 20),
             Err(TransformError::Undecodable)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_body_neither_panics_nor_outgrows_the_limit(
+            coding in prop::sample::select(CODINGS.to_vec()),
+            damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            limit in 0_usize..8192,
+        ) {
+            let mut coded = encode(coding, &text());
+            for (place, byte) in damages {
+                *place.get_mut(&mut coded) = byte;
+            }
+            if let Ok(content) = decode(coding, &coded, limit) {
+                prop_assert!(content.len() <= limit);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(
+            coding in prop::sample::select(CODINGS.to_vec()),
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let _ = decode(coding, &bytes, 1 << 16);
+        }
     }
 }

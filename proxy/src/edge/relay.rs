@@ -229,10 +229,13 @@ impl<'r> Relay<'r> {
     }
 
     async fn forward(&mut self, part: Option<Bytes>) {
+        // Behind trailers, which are not passed on, only this tells the end.
+        let mut is_over = part.is_none();
         if let Some(part) = part {
             self.send(part).await;
+            is_over = self.session.is_body_done();
         }
-        if matches!(self.request, Request::Comes) && self.session.is_body_done() {
+        if matches!(self.request, Request::Comes) && is_over {
             self.finish_request().await;
         }
     }

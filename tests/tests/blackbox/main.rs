@@ -16,6 +16,7 @@ mod caller;
 mod caller_opaque;
 mod cli;
 mod client_address;
+mod cloudflare_tunnel;
 mod client_certificates;
 mod config_check;
 mod config_show;
