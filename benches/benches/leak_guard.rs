@@ -1,6 +1,11 @@
 //! Bodies without a secret through the leak guard, beside a plain copy of
 //! them: what every answer of a guarded route pays.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a benchmark that cannot set up has nothing to measure"
+)]
+
 use std::hint::black_box;
 
 use bytes::Bytes;

@@ -147,9 +147,7 @@ impl Refusal {
             Self::SecretUnavailable
             | Self::DependencyUnavailable
             | Self::Overloaded
-            | Self::UpstreamOverloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            | Self::UpstreamOverloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -241,7 +239,9 @@ impl Refusal {
             Self::UpstreamTls => "the upstream's TLS handshake or certificate failed",
             Self::UpstreamFailed => "the upstream broke off or sent no valid answer",
             Self::UpstreamTimeout => "the upstream did not answer in time",
-            Self::TransformFailed => "the upstream's answer cannot be changed as the route requires",
+            Self::TransformFailed => {
+                "the upstream's answer cannot be changed as the route requires"
+            }
             Self::ResponseUninspectable => {
                 "the upstream's answer is encoded and cannot be searched for secrets"
             }

@@ -2,7 +2,7 @@
 //! request within a deadline: nobody may use up the process's files here.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::gateway::Gateway;
 use crate::health::Probe;
+use crate::upstream;
 
 /// At once; more are closed without an answer.
 const MOST_CONNECTIONS: usize = 64;
@@ -89,10 +90,16 @@ impl Admin {
                     text,
                 )
             }
+            b"/upstreams" => {
+                let snapshot = self.gateway.snapshot.load();
+                let shown = upstream::status::shown(snapshot.upstreams.iter(), Instant::now());
+                let text = shown.to_string().into_bytes();
+                plain(StatusCode::OK, "application/json", text)
+            }
             _ => plain(
                 StatusCode::NOT_FOUND,
                 "text/plain",
-                b"/healthz, /livez and /metrics are here\n".to_vec(),
+                b"/healthz, /livez, /metrics and /upstreams are here\n".to_vec(),
             ),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use knoxcall_counters::{Clock, Counters, Status};
@@ -77,6 +78,7 @@ impl Gateway {
             buckets: counters.buckets,
             bundle_age_seconds: snapshot.loaded_at.elapsed().as_secs(),
             routes: snapshot.routes,
+            upstreams: self.upstreams.sums(Instant::now()),
         }
     }
 }

@@ -73,6 +73,8 @@ fn is_level(word: &str) -> bool {
 fn libraries() -> Targets {
     Targets::new()
         .with_default(LevelFilter::WARN)
+        // It warns of what a peer sends, as often as the peer likes.
+        .with_target("h2", LevelFilter::ERROR)
         .with_target(OURS, LevelFilter::TRACE)
 }
 

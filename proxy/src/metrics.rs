@@ -13,6 +13,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::upstream::status::Sums;
+
 use crate::downstream::metrics::DownstreamMetrics;
 
 /// Seconds; from half a millisecond to half a minute.
@@ -40,6 +42,7 @@ pub struct Sampled {
     pub buckets: usize,
     pub bundle_age_seconds: u64,
     pub routes: usize,
+    pub upstreams: Sums,
 }
 
 pub struct Metrics {
@@ -198,6 +201,31 @@ impl Sampled {
                 "Routes in the bundle in use",
                 self.routes as u64,
             ),
+            (
+                "knoxcall_upstream_endpoints",
+                "Addresses of upstreams in use, by tenant, environment and TLS identity",
+                self.upstreams.endpoints,
+            ),
+            (
+                "knoxcall_upstream_endpoints_unhealthy",
+                "Endpoints that fail a health check",
+                self.upstreams.unhealthy,
+            ),
+            (
+                "knoxcall_upstream_endpoints_ejected",
+                "Endpoints that are left out because requests failed there",
+                self.upstreams.ejected,
+            ),
+            (
+                "knoxcall_upstream_requests_active",
+                "Tries that upstreams are at",
+                self.upstreams.in_flight,
+            ),
+            (
+                "knoxcall_upstream_requests_pending",
+                "Requests that wait for a place at an upstream",
+                self.upstreams.pending,
+            ),
         ];
         let counters = [
             (
@@ -224,6 +252,21 @@ impl Sampled {
                 "knoxcall_redis_round_trips_total",
                 "Round trips for leases of rate limits",
                 self.redis_round_trips,
+            ),
+            (
+                "knoxcall_upstream_ejections_total",
+                "Times that an endpoint was left out because requests failed there",
+                self.upstreams.ejections,
+            ),
+            (
+                "knoxcall_upstream_overloads_total",
+                "Requests refused because every endpoint of their pool was full",
+                self.upstreams.overloads,
+            ),
+            (
+                "knoxcall_upstream_retries_denied_total",
+                "Further tries that the retry budget did not allow",
+                self.upstreams.retries_denied,
             ),
         ];
         for (name, help, value) in gauges {

@@ -38,7 +38,9 @@ pub(crate) fn fill_route_defaults(route: &mut RouteDocument) {
         .response_decoding
         .get_or_insert(ResponseDecodingName::Identity);
     if settings.response_body.is_some() {
-        settings.response_not_json.get_or_insert(NotJsonName::Refuse);
+        settings
+            .response_not_json
+            .get_or_insert(NotJsonName::Refuse);
     }
     if settings.rate_limit_requests.is_some() {
         settings.rate_limit_enabled.get_or_insert(true);

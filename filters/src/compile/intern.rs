@@ -64,7 +64,9 @@ impl Interner {
 
     /// One text for all routes: it is in the processor's caches then.
     pub(super) fn environment(&mut self, name: &EnvironmentName) -> EnvironmentName {
-        self.environments.get_or_insert_with(name, Clone::clone).clone()
+        self.environments
+            .get_or_insert_with(name, Clone::clone)
+            .clone()
     }
 
     pub(super) fn methods(&mut self, methods: &[Method]) -> Arc<[Method]> {

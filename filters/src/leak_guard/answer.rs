@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode};
 use knoxcall_bundle::LeakGuardMode;
 
@@ -134,7 +135,10 @@ fn body(
     headers: &HeaderMap,
 ) -> Result<Body, Refusal> {
     let has_none = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-    if has_none || *method == Method::HEAD {
+    let is_empty = headers
+        .get(CONTENT_LENGTH)
+        .is_some_and(|length| length == "0");
+    if has_none || is_empty || *method == Method::HEAD {
         return Ok(Body::Unseen { is_encoded: false });
     }
     match (Coding::of(status, headers), mode) {

@@ -61,7 +61,7 @@ struct PercentWay {
     blank_is_plus: bool,
 }
 
-const PERCENT_WAYS: [PercentWay; 8] = [
+const PERCENT_WAYS: [PercentWay; 11] = [
     // `encodeURIComponent`
     keeping(b"-_.!~*'()"),
     // RFC 3986, the unreserved alone.
@@ -71,6 +71,11 @@ const PERCENT_WAYS: [PercentWay; 8] = [
     // A path, a segment of one.
     keeping(b"-._~/"),
     keeping(b"-._~$&+=:@"),
+    // A path and a query as browsers write them (URL standard, section 1.3).
+    keeping(b"!$%&'()*+,-./:;=@[\\]_|~"),
+    keeping(b"!$%&()*+,-./:;=?@[\\]^_`{|}~"),
+    // `grpc-message`
+    keeping(b" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"),
     // Forms: the URL standard and Java; Python and Go; PHP.
     form(b"*-._"),
     form(b"-._~"),
@@ -277,6 +282,8 @@ mod tests {
             "p%2Fw+d%2B%C3%A9%28%7E*%29",
             "p%2Fw+d%2B%C3%A9%28~%2A%29",
             "p%2fw+d%2b%c3%a9%28%7e%2a%29",
+            "p/w%20d+%C3%A9(~*)",
+            "p/w d+%C3%A9(~*)",
         ] {
             assert!(has(value, form), "{form}");
         }

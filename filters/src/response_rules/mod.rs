@@ -25,8 +25,8 @@ use knoxcall_bundle::{NotJson, ResponseDecoding, ResponseSettings};
 use crate::inject::BodyType;
 use crate::leak_guard::drop_validators;
 use crate::refusal::Refusal;
-pub use coding::Coding;
 use coding::Coded;
+pub use coding::Coding;
 use headers::HeaderRules;
 use transform::BodyRules;
 

@@ -145,7 +145,8 @@ impl Acceptor {
     }
 }
 
-async fn connection(
+/// One connection, from `accept` to its end.
+pub async fn connection(
     gateway: &Gateway,
     edge: &Arc<Edge>,
     listener: usize,

@@ -1,6 +1,5 @@
 //! What cannot be provoked from outside of the process: a filter that panics.
 
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +8,8 @@ use knoxcall_bundle::{LoadOptions, load};
 use knoxcall_counters::Counters;
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::{Config, Ledger, Sink};
-use pingora::apps::ServerApp;
 use pingora::connectors::ConnectorOptions;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::l4::stream::Stream;
-use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::http_proxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +22,7 @@ use super::deadline::Deadline;
 use super::decision::PANIC_HEADER;
 use super::exchange::{Exchange, Served};
 use super::upgrade::Upgrades;
+use crate::downstream::service::connection;
 use crate::gateway::Gateway;
 use crate::lifecycle::watch_panics;
 use crate::metrics::Metrics;
@@ -75,14 +72,12 @@ async fn exchange(edge: &Arc<Edge>, listener: &TcpListener, request: String) -> 
     let mut client = TcpStream::connect(listener.local_addr().unwrap())
         .await
         .unwrap();
-    let (accepted, _) = listener.accept().await.unwrap();
+    let accepted = listener.accept().await.unwrap();
     let edge = edge.clone();
     let served = tokio::spawn(async move {
         let (_sender, shutdown) = watch::channel(false);
-        let digest = SocketDigest::from_raw_fd(accepted.as_raw_fd());
-        let mut stream = Stream::from(accepted);
-        stream.set_socket_digest(digest);
-        edge.process_new(Box::new(stream), &shutdown).await;
+        let gateway = edge.gateway().clone();
+        connection(&gateway, &edge, 0, accepted, &shutdown).await;
     });
     client.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -74,6 +74,7 @@ impl Identity {
 mod tests {
     use super::*;
     use crate::upstream::testing::service;
+    use boring::asn1::Asn1Time;
     use boring::bn::BigNum;
     use boring::ec::{EcGroup, EcKey};
     use boring::hash::MessageDigest;
@@ -145,6 +146,9 @@ mod tests {
             let serial = BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap();
             certificate.set_serial_number(&serial).unwrap();
             certificate.set_pubkey(&key).unwrap();
+            let now = Asn1Time::days_from_now(0).unwrap();
+            certificate.set_not_before(&now).unwrap();
+            certificate.set_not_after(&now).unwrap();
             certificate.sign(&key, MessageDigest::sha256()).unwrap();
             CertKey::new(vec![certificate.build()], key)
         };

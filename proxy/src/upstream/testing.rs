@@ -50,7 +50,10 @@ pub fn pool(targets: &[(&str, u32)]) -> ServiceTarget {
 
 fn target(url: &str) -> Target {
     let (scheme, authority) = url.split_once("://").unwrap();
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some(parts) if !authority.ends_with(']') => parts,
+        _ => (authority, ""),
+    };
     let host = host.trim_matches(['[', ']']);
     let (scheme, default_port) = match scheme {
         "http" => (Scheme::Http, 80),

@@ -84,7 +84,8 @@ fn a_certificate_with_a_mapped_name_is_the_client() {
         let answer = site.ask(&without_key(), Some(&credential));
         assert_eq!(answer.status(), 200, "{mapped}: {answer:?}");
         let record = site.gateway.wait_for_records(1).remove(0);
-        assert_eq!(record.text("client"), Some("backend"), "{record:?}");
+        assert_eq!(record.text("client_name"), Some("backend"));
+        assert_eq!(record.text("identification_method"), Some("certificate"));
         assert_eq!(site.upstream.requests().len(), 1);
     }
 }

@@ -255,8 +255,8 @@ fn a_secret_that_no_header_can_carry_is_a_mistake() {
 fn the_quickstart_is_sound() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/quickstart.yaml");
     let output = Cli::new(["config", "check", file.to_str().unwrap()])
-        .env("DEMO_TOKEN", "demo")
-        .env("DEMO_TOKEN_STAGING", "demo")
+        .env("DEMO_TOKEN", "demo-token")
+        .env("DEMO_TOKEN_STAGING", "demo-token")
         .env("DEMO_SIGNING_SECRET", "demo")
         .run();
     assert_eq!(output.code, 0, "{}", output.stderr);

@@ -4,6 +4,7 @@ mod callers;
 mod documents;
 mod effective;
 mod leak_guard;
+mod listeners;
 mod numbers;
 mod process;
 mod refusals;

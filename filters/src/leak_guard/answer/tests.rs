@@ -139,6 +139,12 @@ fn lenient_masks_what_it_can_look_into() {
 }
 
 #[test]
+fn an_empty_body_has_nothing_to_look_into() {
+    let mut head = headers(&[("content-encoding", "gzip"), ("content-length", "0")]);
+    assert!(!begin(302, &mut head).findings().is_uninspected);
+}
+
+#[test]
 fn an_answer_without_a_body_passes_however_its_head_is_coded() {
     for (method, status) in [(Method::HEAD, 200), (Method::GET, 304), (Method::GET, 204)] {
         let lines = [("content-encoding", "gzip"), ("etag", "\"1\"")];

@@ -1,0 +1,194 @@
+//! Upstreams that speak HTTP/2: in clear by prior knowledge, and calls of gRPC
+//! from end to end.
+
+use std::time::Duration;
+
+use knoxcall_tests::config::TOKEN;
+use knoxcall_tests::{Config, Gateway, Http2Client, Http2Upstream, Request, keys, pause};
+use serde_json::{Value, json};
+
+fn config(upstream: &Http2Upstream, fields: Value) -> Config {
+    Config::new(upstream.address())
+        .edit_route("echo", json!({"protocol": "http2", "environments": {}}))
+        .edit_route("echo", fields)
+}
+
+fn gateway(upstream: &Http2Upstream) -> Gateway {
+    Gateway::start(&config(
+        upstream,
+        json!({"inject_headers": {"x-token": "{{secret:token}}"}, "leak_guard": "off"}),
+    ))
+}
+
+#[test]
+fn an_http1_client_is_served_by_an_http2_upstream() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let response = gateway.send(&Request::post("/a?b=c", "hello"));
+    assert_eq!((response.status, response.text().as_str()), (200, "hello"));
+    let arrived = upstream.last_request();
+    assert_eq!(arrived.method, "POST");
+    assert_eq!(arrived.path, "/a?b=c");
+    assert_eq!(arrived.authority, upstream.address().to_string());
+    assert_eq!(arrived.headers["x-token"], TOKEN);
+    for hop in ["host", "connection", "transfer-encoding", "te"] {
+        assert!(!arrived.headers.contains_key(hop), "{hop}");
+    }
+}
+
+#[test]
+fn bodies_of_every_size_pass_both_ways_framed_either_way() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let over_http2 = Http2Client::connect(gateway.address());
+    for size in [0, 1, 65_535, 65_536, 65_537, 1_048_576] {
+        let body = vec![b'x'; size];
+        let by_length = gateway.send(&Request::post("/", body.clone()));
+        assert_eq!(by_length.body.len(), size);
+        let in_chunks = gateway.send(&Request::new("POST", "/").chunked(body.clone(), 1000));
+        assert_eq!(in_chunks.body.len(), size);
+        assert_eq!(over_http2.send(&Request::post("/", body)).body.len(), size);
+    }
+}
+
+#[test]
+fn requests_share_a_connection() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/").status, 200);
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn requests_at_the_same_time_share_a_connection() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let client = Http2Client::connect(gateway.address());
+    client.send(&Request::get("/"));
+    let mut streams: Vec<_> = (0..20)
+        .map(|_| client.open(&Request::new("POST", "/echo"), false))
+        .collect();
+    pause(Duration::from_millis(100));
+    for stream in &mut streams {
+        stream.write("x", true);
+    }
+    for stream in streams {
+        assert_eq!(stream.read().unwrap().body, b"x");
+    }
+    assert!(
+        upstream.connections() <= 3,
+        "{} connections",
+        upstream.connections()
+    );
+}
+
+#[test]
+fn trailers_reach_a_client_that_understands_them() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let client = Http2Client::connect(gateway.address());
+    let response = client.send(&Request::post("/trailers", "hello"));
+    assert_eq!(response.body, b"hello");
+    let trailers = response.trailers.expect("trailers");
+    assert_eq!(trailers["x-checksum"], "abc");
+    let over_http1 = gateway.send(&Request::post("/trailers", "hello"));
+    assert_eq!(over_http1.text(), "hello");
+}
+
+#[test]
+fn a_stream_reset_in_the_middle_is_no_whole_answer() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let client = Http2Client::connect(gateway.address());
+    let broken = client.open(&Request::get("/reset"), true).read();
+    assert!(broken.is_err(), "{broken:?}");
+    let mut over_http1 = gateway.connect();
+    over_http1.send(Request::get("/reset").bytes());
+    let (_, rest) = over_http1.read_broken();
+    assert!(
+        !rest.ends_with(b"0\r\n\r\n"),
+        "the last chunk would make it whole"
+    );
+}
+
+#[test]
+fn an_upstream_without_http2_is_told_apart() {
+    let upstream = knoxcall_tests::Upstream::start();
+    let gateway = Gateway::start(
+        &Config::new(upstream.address())
+            .edit_route("echo", json!({"protocol": "http2", "environments": {}})),
+    );
+    let response = gateway.get("/");
+    assert!(matches!(response.status, 502 | 504), "{}", response.status);
+}
+
+fn grpc(target: &str) -> Request {
+    Request::new("POST", target)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+}
+
+#[test]
+fn a_grpc_call_streams_both_ways_and_ends_in_trailers() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let client = Http2Client::connect(gateway.address());
+    let mut call = client.open(&grpc("/pkg.Service/echo"), false);
+    call.write("one", false);
+    let (status, _, mut next, mut body) = call.begin();
+    assert_eq!(status, 200);
+    assert_eq!(next(), b"one");
+    body.send_data("two".into(), false).unwrap();
+    assert_eq!(next(), b"two");
+    body.send_data("three".into(), true).unwrap();
+    assert_eq!(next(), b"three");
+    assert_eq!(next(), b"");
+    assert_eq!(upstream.last_request().headers["te"], "trailers");
+}
+
+#[test]
+fn an_answer_of_trailers_only_stays_one() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let client = Http2Client::connect(gateway.address());
+    let response = client.send(&grpc("/pkg.Service/trailers-only"));
+    assert_eq!(response.header("grpc-status"), Some("5"));
+    assert!(response.body.is_empty() && response.trailers.is_none());
+}
+
+#[test]
+fn a_refusal_to_a_grpc_caller_is_trailers_only() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let client = Http2Client::connect(gateway.address());
+    for (request, status) in [
+        (
+            grpc("/a").key("tk_live_nobody_000000000000000000000000000000"),
+            "16",
+        ),
+        (grpc("/a").key(keys::SCOPED).environment("staging"), "7"),
+        (grpc("/a").route("nothing"), "12"),
+    ] {
+        let response = client.open(&request, true).read().unwrap();
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("content-type"), Some("application/grpc"));
+        assert_eq!(response.header("grpc-status"), Some(status));
+        assert!(response.header("x-request-id").is_some());
+        assert!(response.body.is_empty() && response.trailers.is_none());
+    }
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
+fn a_silent_grpc_call_outlives_the_time_of_bodies() {
+    let upstream = Http2Upstream::start();
+    let config = config(&upstream, json!({"read_timeout_ms": 200})).limit("body_timeout_ms", 200);
+    let gateway = Gateway::start(&config);
+    let client = Http2Client::connect(gateway.address());
+    let mut call = client.open(&grpc("/pkg.Service/echo"), false);
+    pause(Duration::from_millis(600));
+    call.write("late", true);
+    assert_eq!(call.read().unwrap().body, b"late");
+}
