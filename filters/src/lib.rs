@@ -31,6 +31,7 @@ pub mod table;
 pub mod tenant;
 #[cfg(test)]
 mod testing;
+pub mod trace_context;
 pub mod upstream_headers;
 
 pub use admit::{Admitted, Caller, ClientAddress, Site, Trail, admit, admit_with, locate};

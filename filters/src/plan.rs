@@ -19,6 +19,7 @@ use crate::names::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUE
 use crate::path;
 use crate::refusal::Refusal;
 use crate::table::TargetIndex;
+use crate::trace_context;
 use crate::upstream_headers;
 pub use crate::upstream_headers::BodyState;
 
@@ -100,6 +101,7 @@ pub fn plan(
     let websocket = upstream_headers::is_websocket(head);
     let mut headers = kept(admitted, head, body);
     set_forwarded(admitted, head, facts, &mut headers);
+    trace_context::pass_on(head, facts.request_id, &mut headers);
     for header in rules.injector.headers(&request_values(admitted, facts)) {
         let (name, value) = header?;
         headers.insert(name, value);
@@ -124,7 +126,7 @@ pub fn plan(
 /// The client's headers that go on, with room for ours: a map that grows
 /// moves all it holds.
 fn kept(admitted: &Admitted<'_, '_>, head: &Head<'_>, body: BodyState) -> HeaderMap {
-    const OURS: usize = 8;
+    const OURS: usize = 9;
     let injector = &admitted.rules.injector;
     let kept = upstream_headers::kept(head, admitted.service, injector, body);
     let room = kept.len() + injector.header_names().len() + OURS;

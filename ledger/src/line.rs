@@ -165,6 +165,10 @@ impl Line<'_> {
         self.option(record.user_agent.as_ref(), Self::text);
         self.key(",\"client_request_id\":");
         self.option(record.client_request_id.as_ref(), Self::text);
+        if let Some(trace) = &record.trace_id {
+            self.key(",\"trace_id\":");
+            self.text(trace);
+        }
     }
 
     fn timing(&mut self, record: &RequestRecord) {

@@ -26,7 +26,7 @@ fn writes_every_field_of_a_full_record() {
         r#""src_ip":"203.0.113.7","environment":"production","sandbox":true,"#,
         r#""ts":"2026-09-21T14:13:20.042Z","path":"/v1/orders?page=2&token=[redacted]","#,
         r#""latency_ms":12.345,"upstream_host":"api.internal","error":"upstream_failed","#,
-        r#""rate_limited":true,"secrets_masked":2,"client_origin":"sdk-intercept","route":"orders","#,
+        r#""rate_limited":true,"client_origin":"sdk-intercept","route":"orders","#,
         r#""host":"a1b2c3d4.acme.example.com","protocol":"HTTP/1.1","upstream_status":500,"#,
         r#""upstream_address":"[2001:db8::1]:8443","attempts":2,"request_bytes":1024,"#,
         r#""response_bytes":2048,"error_detail":"connection reset","ended_by":"upstream","#,
@@ -39,6 +39,16 @@ fn writes_every_field_of_a_full_record() {
         "\n",
     ];
     assert_eq!(line(&sample::full()), expected.concat());
+}
+
+#[test]
+fn says_of_leaks_and_traces_where_there_are_any() {
+    let mut record = sample::full();
+    record.secrets_masked = 2;
+    record.trace_id = Some("4bf9".into());
+    let written = parsed(&record);
+    assert_eq!(written["secrets_masked"], 2);
+    assert_eq!(written["trace_id"], "4bf9");
 }
 
 #[test]

@@ -107,6 +107,9 @@ pub struct RequestRecord {
     pub secrets_used: Arc<[Arc<str>]>,
     /// The client's own `X-Request-Id`.
     pub client_request_id: Option<Text>,
+    /// Of a trace that the client has begun; one that begins here has the
+    /// request's own id.
+    pub trace_id: Option<Text>,
     /// `x-knoxcall-origin`.
     pub client_origin: Option<Text>,
     pub ended_by: EndedBy,
@@ -219,6 +222,7 @@ impl RequestRecord {
             signature_valid: None,
             secrets_used: Arc::default(),
             client_request_id: None,
+            trace_id: None,
             client_origin: None,
             ended_by: EndedBy::default(),
             headers: Vec::new(),
@@ -238,6 +242,7 @@ impl RequestRecord {
             &self.user_agent,
             &self.error_detail,
             &self.client_request_id,
+            &self.trace_id,
             &self.client_origin,
         ];
         let texts = [&self.method, &self.host, &self.path]

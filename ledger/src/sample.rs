@@ -60,10 +60,11 @@ pub(crate) fn full() -> RequestRecord {
         error: Some("upstream_failed"),
         error_detail: Some("connection reset".into()),
         rate_limited: true,
-        secrets_masked: 2,
+        secrets_masked: 0,
         signature_valid: Some(true),
         secrets_used: ["STRIPE_KEY".into(), "CRM_TOKEN".into()].into(),
         client_request_id: Some("abc-1".into()),
+        trace_id: None,
         client_origin: Some("sdk-intercept".into()),
         ended_by: EndedBy::Upstream,
         headers: vec![

@@ -96,8 +96,9 @@ impl Reload {
         }
     }
 
-    fn take_over(&self, watched: &mut Watched, snapshot: Snapshot, files: Vec<PathBuf>) {
+    fn take_over(&self, watched: &mut Watched, mut snapshot: Snapshot, files: Vec<PathBuf>) {
         let routes = snapshot.routes;
+        snapshot.keep_listeners(&self.gateway.snapshot.load());
         self.gateway.snapshot.store(Arc::new(snapshot));
         self.gateway.upstreams.book.sweep();
         // Of the same files the watch from before the load stays: what was

@@ -89,6 +89,14 @@ impl Snapshot {
         })
     }
 
+    /// What need not be new: see [`ListenerRules::keep`].
+    pub fn keep_listeners(&mut self, old: &Self) {
+        ListenerRules::keep(
+            (&mut self.listeners, &self.settings),
+            (&old.listeners, &old.settings),
+        );
+    }
+
     pub fn bucket(&self, index: LimitIndex) -> Option<&Bucket> {
         self.buckets.get(index.0).map(AsRef::as_ref)
     }

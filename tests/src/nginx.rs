@@ -21,6 +21,11 @@ impl Nginx {
         Self::start("", "")
     }
 
+    /// On a port that the test has chosen, and may use again.
+    pub fn plain_on(port: u16) -> Self {
+        Self::start_on(port, "", "")
+    }
+
     pub fn tls(certificate: &Path, key: &Path) -> Self {
         let lines = format!(
             "ssl_certificate {}; ssl_certificate_key {};",
@@ -50,8 +55,11 @@ impl Nginx {
     }
 
     fn start(listen: &str, lines: &str) -> Self {
+        Self::start_on(free_port(), listen, lines)
+    }
+
+    fn start_on(port: u16, listen: &str, lines: &str) -> Self {
         let directory = TempDir::new().unwrap();
-        let port = free_port();
         let path = directory.path().display();
         // What it saw of the request is its answer.
         let configuration = format!(

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode};
 use knoxcall_bundle::LeakGuardMode;
 
@@ -128,17 +128,24 @@ impl AnswerGuard {
     }
 }
 
+/// Chunks overrule a length (RFC 9112, section 6.3), and what follows a switch
+/// of protocols has none.
+fn has_no_body(status: StatusCode, headers: &HeaderMap) -> bool {
+    let is_empty = headers
+        .get(CONTENT_LENGTH)
+        .is_some_and(|length| length == "0")
+        && !headers.contains_key(TRANSFER_ENCODING)
+        && status != StatusCode::SWITCHING_PROTOCOLS;
+    is_empty || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
+}
+
 fn body(
     mode: LeakGuardMode,
     method: &Method,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Result<Body, Refusal> {
-    let has_none = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-    let is_empty = headers
-        .get(CONTENT_LENGTH)
-        .is_some_and(|length| length == "0");
-    if has_none || is_empty || *method == Method::HEAD {
+    if *method == Method::HEAD || has_no_body(status, headers) {
         return Ok(Body::Unseen { is_encoded: false });
     }
     match (Coding::of(status, headers), mode) {

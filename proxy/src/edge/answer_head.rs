@@ -6,6 +6,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRAILER, TRANSFER_E
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use knoxcall_filters::names::{UPSTREAM_STATUS, X_REQUEST_ID};
 use knoxcall_filters::rate_limit::Quota;
+use knoxcall_filters::table::Service;
 use knoxcall_filters::upstream_headers::nominated;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, Result};
@@ -39,8 +40,18 @@ pub fn is_final(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-pub fn interim_head(upstream: &ResponseHeader, context: &Context) -> Box<ResponseHeader> {
+pub fn interim_head(
+    upstream: &ResponseHeader,
+    service: &Service,
+    context: &Context,
+) -> Box<ResponseHeader> {
     let mut headers = kept(&upstream.headers);
+    if let Some(rules) = &service.response_rules {
+        rules.headers(&mut headers);
+    }
+    if let Some(guard) = &service.leak_guard {
+        guard.mask_headers(&mut headers);
+    }
     frame(&mut headers, Ending::Head);
     headers.remove(UPSTREAM_STATUS);
     headers.insert(X_REQUEST_ID, context.id.header_value().clone());

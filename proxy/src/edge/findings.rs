@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use knoxcall_filters::names::X_REQUEST_ID;
+use knoxcall_filters::trace_context::trace_id;
 use knoxcall_filters::{Head, Site, Trail};
 use knoxcall_ledger::{Body, BodyKind, Text};
 use pingora::protocols::http::ServerSession;
@@ -27,6 +28,7 @@ pub fn note_head(context: &mut Context, head: &Head, peer: std::net::IpAddr) {
         record.peer_ip = Some(peer);
         record.user_agent = text(head.headers, &USER_AGENT);
         record.client_request_id = text(head.headers, &X_REQUEST_ID);
+        record.trace_id = trace_id(head).map(Text::from);
         record.client_origin = text(head.headers, &ORIGIN);
         record.headers = captured;
     });

@@ -22,6 +22,8 @@ pub struct Outgoing {
     head: Option<AnswerHead>,
     waits_for: WaitsFor,
     held: BytesMut,
+    /// The body is not the upstream's own.
+    is_collected: bool,
 }
 
 /// What must be here before anything leaves.
@@ -75,6 +77,7 @@ impl Outgoing {
         Ok(Self {
             guard,
             head: Some(head),
+            is_collected: matches!(waits_for, WaitsFor::Whole(_)),
             waits_for,
             held: BytesMut::new(),
         })
@@ -119,11 +122,11 @@ impl Outgoing {
 
     /// What the upstream says behind its answer. `None`: of a body that has been
     /// changed, it would speak of another one.
-    pub fn trailers(&mut self, mut trailers: HeaderMap) -> HeaderMap {
+    pub fn trailers(&mut self, mut trailers: HeaderMap) -> Option<HeaderMap> {
         if let Some(guard) = &mut self.guard {
             guard.trailers(&mut trailers);
         }
-        trailers
+        (!self.is_collected).then_some(trailers)
     }
 
     /// Counts what was masked.

@@ -289,8 +289,10 @@ impl<'r> Relay<'r> {
             return last;
         };
         let part = part.clone();
-        let trailers = self.outgoing.as_mut()?.trailers(trailers);
-        Some(Last::Trailers { part, trailers })
+        match self.outgoing.as_mut().and_then(|out| out.trailers(trailers)) {
+            Some(trailers) => Some(Last::Trailers { part, trailers }),
+            None => last,
+        }
     }
 
     /// An interim answer does not move the upstream's deadline: it could go on
@@ -306,7 +308,7 @@ impl<'r> Relay<'r> {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader).into());
         }
         if status.is_informational() {
-            let head = interim_head(upstream, context);
+            let head = interim_head(upstream, self.service, context);
             self.inform(head, context).await?;
             return Ok(None);
         }

@@ -233,6 +233,21 @@ fn a_session_goes_on_at_another_instance_with_the_same_key() {
 }
 
 #[test]
+fn a_session_outlives_the_reload_of_something_else() {
+    let upstream = Upstream::start();
+    let authority = Authority::new();
+    let certificate = pair(authority.issue("DNS:gw.test"));
+    let config = config(&upstream, json!({"certificates": [certificate]}));
+    let gateway = Gateway::start(&config);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("session");
+    let session = file.to_str().unwrap();
+    assert!(ask(&gateway, &["-sess_out", session]).is_connected);
+    gateway.rewrite_and_wait(&config.limit("keepalive_timeout_ms", 50_000));
+    assert!(ask(&gateway, &["-sess_in", session]).is_resumed());
+}
+
+#[test]
 fn a_certificate_that_is_replaced_is_served_and_no_connection_is_lost() {
     let upstream = Upstream::start();
     let authority = Authority::new();

@@ -145,6 +145,15 @@ fn an_empty_body_has_nothing_to_look_into() {
 }
 
 #[test]
+fn a_length_of_none_hides_neither_chunks_nor_a_websocket() {
+    let none = ("content-length", "0");
+    let mut chunked = headers(&[none, ("transfer-encoding", "chunked")]);
+    assert_eq!(begin(200, &mut chunked).feed(bytes(TOKEN), true), stars());
+    let mut switched = headers(&[none, ("upgrade", "websocket")]);
+    assert_eq!(begin(101, &mut switched).feed(bytes(TOKEN), true), stars());
+}
+
+#[test]
 fn an_answer_without_a_body_passes_however_its_head_is_coded() {
     for (method, status) in [(Method::HEAD, 200), (Method::GET, 304), (Method::GET, 204)] {
         let lines = [("content-encoding", "gzip"), ("etag", "\"1\"")];

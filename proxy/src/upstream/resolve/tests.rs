@@ -5,8 +5,10 @@ use knoxcall_filters::Refusal;
 use knoxcall_filters::table::ServiceTarget;
 
 use super::name_server::NameServer;
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::*;
-use crate::upstream::{Upstreams, testing};
+use crate::upstream::{Prepared, Upstreams, testing};
 
 const PATIENCE: Patience = Patience {
     shortest_ttl: Duration::from_secs(1),
@@ -298,4 +300,81 @@ fn service(allow_reserved_target: bool) -> ServiceTarget {
     let mut service = testing::service("http://upstream.test");
     service.upstream.allow_reserved_target = allow_reserved_target;
     service
+}
+
+/// The addresses that requests get, in so many tries.
+async fn in_use(upstreams: &Upstreams, prepared: &Prepared) -> BTreeSet<IpAddr> {
+    let mut used = BTreeSet::new();
+    for _ in 0..12 {
+        let picked = upstreams.pick(prepared, Instant::now(), &[], None).await;
+        used.insert(picked.unwrap().address().ip());
+    }
+    used
+}
+
+fn ips<const N: usize>(texts: [&str; N]) -> BTreeSet<IpAddr> {
+    texts.map(|text| text.parse().unwrap()).into()
+}
+
+#[tokio::test]
+async fn every_address_of_a_name_is_an_endpoint_and_a_removed_one_gets_no_request() {
+    let server = NameServer::start(&["192.0.2.1", "192.0.2.2", "192.0.2.3"], 0);
+    let upstreams = upstreams(&server);
+    let prepared = upstreams.prepare(&service(false)).unwrap();
+    let all = ips(["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    assert_eq!(in_use(&upstreams, &prepared).await, all);
+    let held = upstreams
+        .pick(&prepared, Instant::now(), &[], None)
+        .await
+        .unwrap();
+
+    server.answer(&["192.0.2.2", "192.0.2.4"], 0);
+    let changed = async {
+        while in_use(&upstreams, &prepared).await != ips(["192.0.2.2", "192.0.2.4"]) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), changed)
+        .await
+        .expect("the new addresses are in use at last");
+    // What is still at work there ends in its own time.
+    drop(held);
+}
+
+#[tokio::test]
+async fn the_addresses_of_a_name_share_the_weight_of_their_target() {
+    let server = NameServer::start(&["192.0.2.1", "192.0.2.2"], 300);
+    let upstreams = upstreams(&server);
+    let service = testing::pool(&[("http://upstream.test", 2), ("http://192.0.2.9", 1)]);
+    let prepared = upstreams.prepare(&service).unwrap();
+    upstreams
+        .book
+        .addresses(&prepared.targets[0].addresses, Instant::now())
+        .await
+        .unwrap();
+    let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for _ in 0..30 {
+        let picked = upstreams.pick(&prepared, Instant::now(), &[], None).await;
+        *counts.entry(picked.unwrap().address().ip()).or_default() += 1;
+    }
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [10, 10, 10]);
+}
+
+#[tokio::test]
+async fn one_target_without_an_address_keeps_no_request_from_the_others() {
+    let server = NameServer::start(&[], 0);
+    server.fall_silent();
+    let upstreams = upstreams(&server);
+    let service = testing::pool(&[("http://upstream.test", 1), ("http://192.0.2.9", 1)]);
+    let prepared = upstreams.prepare(&service).unwrap();
+    assert_eq!(in_use(&upstreams, &prepared).await, ips(["192.0.2.9"]));
+    server.answer(&["192.0.2.1"], 300);
+    let found = async {
+        while in_use(&upstreams, &prepared).await != ips(["192.0.2.1", "192.0.2.9"]) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), found)
+        .await
+        .expect("it is in use at last");
 }
