@@ -3,8 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use knoxcall_benches::ready;
-use knoxcall_counters::{Claim, Config, Counters};
+use knoxcall_benches::{counters, ready};
+use knoxcall_counters::Claim;
 
 /// In seconds of the store's own time.
 const LIFETIME: u64 = 10;
@@ -20,7 +20,7 @@ fn claim(number: u64) -> ([u8; 32], u64) {
 }
 
 fn nonce(c: &mut Criterion) {
-    let counters = Counters::new(Config::default());
+    let counters = counters();
     let start = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

@@ -183,11 +183,7 @@ pub fn ready<F: Future>(future: F) -> F::Output {
 }
 
 pub fn counters() -> Counters {
-    let config = Config {
-        nonce_capacity: 100_000_000,
-        ..Config::default()
-    };
-    Counters::new(config).expect("a configuration without a URL is valid")
+    Counters::new(Config::default()).expect("a configuration without a URL is valid")
 }
 
 /// A table's limits, in its order. They count like any other, and regain more

@@ -33,6 +33,7 @@ pub mod tenant;
 mod testing;
 pub mod trace_context;
 pub mod upstream_headers;
+pub mod websocket;
 
 pub use admit::{Admitted, Caller, ClientAddress, Site, Trail, admit, admit_with, locate};
 pub use certificate::ClientCertificate;

@@ -23,7 +23,10 @@ pub enum Step<'p> {
     Head(Head),
     /// Of the frame whose head came last. Every frame has a last one, which may
     /// be empty.
-    Payload { bytes: &'p [u8], is_last: bool },
+    Payload {
+        bytes: &'p [u8],
+        is_last: bool,
+    },
     /// No frame begins so, and what follows has no borders that are known.
     Nonsense(SmallVec<[u8; 14]>),
     /// Behind nonsense.
@@ -300,7 +303,13 @@ pub(super) mod tests {
 
     fn frame() -> impl Strategy<Value = Frame> {
         let sizes = prop_oneof![0..3_usize, 120..130_usize, Just(65_535), Just(65_536)];
-        let first = prop_oneof![Just(0x00_u8), Just(0x81), Just(0x82), Just(0xc1), Just(0x80)];
+        let first = prop_oneof![
+            Just(0x00_u8),
+            Just(0x81),
+            Just(0x82),
+            Just(0xc1),
+            Just(0x80)
+        ];
         let data = (first, any::<Option<[u8; 4]>>(), sizes);
         let control = (0x88..=0x8a_u8, any::<Option<[u8; 4]>>(), 0..=125_usize);
         prop_oneof![data, control].prop_map(|(first, key, size)| Frame {

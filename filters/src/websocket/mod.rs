@@ -6,6 +6,8 @@
 
 mod frames;
 mod guard;
+#[cfg(test)]
+mod tests;
 
 pub use frames::{Frames, Head, Step, close_frame, masked_close_frame};
 pub use guard::{MessageGuard, Uninspectable};

@@ -1,28 +1,34 @@
 //! One try to have a request answered by its upstream: a connection, the
 //! request, the answer; and whether another try may follow.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+use http::header::HOST;
+use knoxcall_bundle::Timeouts;
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::Text;
 use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use smallvec::SmallVec;
 
 use super::connector::{Connected, Connector};
 use super::context::Context;
 use super::deadline::Deadline;
-use super::failure::{may_connect_again, may_send_again};
+use super::failure::{MOST_TRIES, may_connect_again, may_send_again};
 use super::passage::Passage;
 use super::relay::{Broken, Patience, Relay, answer_has_begun, send_last};
 use super::upstream_session::is_grpc;
 use crate::gateway::Gateway;
-use crate::upstream::address_name;
+use crate::snapshot::Snapshot;
+use crate::upstream::{Outcome, Picked, Prepared, address_name};
 
-/// Where no time-out is set; every route has one.
-const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
+/// The endpoints that a request has been sent to, or tried to.
+pub type Tried = SmallVec<[SocketAddr; 4]>;
 
 pub struct Attempt<'a> {
     pub gateway: &'a Arc<Gateway>,
@@ -54,80 +60,161 @@ impl Attempt<'_> {
         session: &mut ServerSession,
         context: &mut Context,
         deadline: &mut Deadline,
+        tried: &mut Tried,
     ) -> Result<(), Broke> {
-        let head = self.passage.head(session.req_header(), context)?;
-        let peer = peer(self.gateway, context).await?;
-        let connected = self.connect(peer.as_ref(), context).await?;
+        let mut head = self.passage.head(session.req_header(), context)?;
+        let snapshot = context.snapshot.clone();
+        let prepared = prepared(&snapshot, context)?;
+        let picked = self.pick(prepared, session, context, tried).await?;
+        if let Some(host) = picked.host() {
+            head.insert_header(HOST, host)
+                .map_err(|_| Refusal::Internal)?;
+        }
+        let peer = picked.peer();
+        let connected = self.connect(&picked, context, tried).await?;
         let (mut upstream, is_reused) = (connected.session, connected.is_reused);
-        note_connection(context, &peer, is_reused, upstream.digest());
-        judge_connection(&peer, upstream.digest())?;
+        note_connection(context, peer, is_reused, upstream.digest());
+        if let Err(refusal) = judge_connection(peer, upstream.digest()) {
+            picked.report(Outcome::NotConnected);
+            return Err(refusal.into());
+        }
 
         upstream.set_write_timeout(peer.options.write_timeout);
-        let patience = patience(session, &peer, context);
+        let patience = patience(session, &prepared.timeouts, context);
         let service = self.passage.service();
         let relay = Relay::new(session, &mut upstream, deadline, patience, service);
         match relay.run(head, context).await {
             Ok(over) => {
+                picked.report(answered(context));
                 if over.is_reusable {
-                    self.connector.release(upstream, &peer).await;
+                    self.connector.release(upstream, peer).await;
                 } else {
-                    self.connector.give_up(upstream, &peer);
+                    self.connector.give_up(upstream, peer);
                 }
                 let sent = send_last(session, over.last, context).await;
                 sent.map_err(Broke::for_good)
             }
             Err(Broken::Refused(refusal)) => {
-                self.connector.give_up(upstream, &peer);
+                picked.report(answered(context));
+                self.connector.give_up(upstream, peer);
                 Err(Broke::Refused(refusal))
             }
             Err(Broken::Failed(error)) => {
-                self.connector.give_up(upstream, &peer);
+                self.connector.give_up(upstream, peer);
                 let method = &session.req_header().method;
                 let at_hand = context.body.is_some() || session.body_bytes_read() == 0;
-                let again = is_reused
-                    && !answer_has_begun(session)
-                    && may_send_again(&error, method, at_hand, context.outcome.attempts);
+                let was_stale = is_reused && !answer_has_begun(session);
+                let outcome = match was_stale {
+                    // Closed while it lay in the pool: the endpoint may be well.
+                    true => Outcome::Unknown,
+                    false => broke(&error),
+                };
+                picked.report(outcome);
+                let again = was_stale
+                    && may_send_again(&error, method, at_hand, context.outcome.attempts)
+                    && picked.may_try_again(outcome, tried);
                 Err(Broke::Failed { error, again })
             }
         }
     }
 
-    async fn connect(&self, peer: &HttpPeer, context: &Context) -> Result<Connected, Broke> {
-        self.connector.connect(peer).await.map_err(|error| {
+    /// An endpoint, and a place at it.
+    async fn pick(
+        &self,
+        prepared: &Prepared,
+        session: &ServerSession,
+        context: &mut Context,
+        tried: &mut Tried,
+    ) -> Result<Picked, Refusal> {
+        context.outcome.attempts += 1;
+        context.note(|record| record.upstream_host = Some(Text::from(&*prepared.authority)));
+        let key = prepared.hash_key(self.passage.client(), &session.req_header().headers);
+        let upstreams = &self.gateway.upstreams;
+        let picked = upstreams
+            .pick(prepared, context.started, tried, key)
+            .await?;
+        tried.push(picked.address());
+        if picked.host().is_some() {
+            let authority = picked.authority();
+            context.note(|record| record.upstream_host = Some(Text::from(&**authority)));
+        }
+        Ok(picked)
+    }
+
+    async fn connect(
+        &self,
+        picked: &Picked,
+        context: &Context,
+        tried: &Tried,
+    ) -> Result<Connected, Broke> {
+        self.connector.connect(picked.peer()).await.map_err(|error| {
             let error = error.into_up();
-            let again = may_connect_again(&error, context.outcome.attempts);
+            picked.report(Outcome::NotConnected);
+            let attempts = context.outcome.attempts;
+            let may = match picked.is_another_left(tried) {
+                true => attempts < MOST_TRIES,
+                false => may_connect_again(&error, attempts),
+            };
+            let again = may && picked.may_try_again(Outcome::NotConnected, tried);
             Broke::Failed { error, again }
         })
     }
 }
 
+fn answered(context: &Context) -> Outcome {
+    let status = context.outcome.upstream_status;
+    status
+        .and_then(|status| StatusCode::from_u16(status).ok())
+        .map_or(Outcome::Unknown, Outcome::Answered)
+}
+
+fn broke(error: &Error) -> Outcome {
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+            Outcome::TimedOut
+        }
+        (ErrorSource::Upstream, _) => Outcome::Broke,
+        (ErrorSource::Downstream | ErrorSource::Internal | ErrorSource::Unset, _) => {
+            Outcome::Unknown
+        }
+    }
+}
+
 /// A call of gRPC may be silent for longer than a request, both ways.
-fn patience(session: &ServerSession, peer: &HttpPeer, context: &Context) -> Patience {
+fn patience(session: &ServerSession, timeouts: &Timeouts, context: &Context) -> Patience {
     let limits = &context.snapshot.settings.limits;
     let events = limits.stream_idle_timeout;
     if is_grpc(&session.req_header().headers) {
         return Patience {
             client: events,
+            first_byte: events,
             upstream: events,
             events,
+            ends: None,
             least_rate: None,
         };
     }
     Patience {
         client: limits.body_timeout,
-        upstream: peer.options.read_timeout.unwrap_or(LONGEST_PATIENCE),
+        first_byte: timeouts.first_byte,
+        upstream: timeouts.read,
         events,
+        ends: timeouts.total.map(|total| context.started + total),
         least_rate: limits.min_body_rate,
     }
 }
 
-/// Where this try goes.
-pub async fn peer(gateway: &Gateway, context: &mut Context) -> Result<Arc<HttpPeer>, Refusal> {
-    let snapshot = context.snapshot.clone();
-    let prepared = context
+fn prepared<'s>(snapshot: &'s Snapshot, context: &Context) -> Result<&'s Prepared, Refusal> {
+    context
         .target
         .and_then(|target| snapshot.upstreams.get(target.0))
-        .ok_or(Refusal::Internal)?;
+        .ok_or(Refusal::Internal)
+}
+
+/// Where an upgrade's try goes.
+pub async fn peer(gateway: &Gateway, context: &mut Context) -> Result<Arc<HttpPeer>, Refusal> {
+    let snapshot = context.snapshot.clone();
+    let prepared = prepared(&snapshot, context)?;
     context.outcome.attempts += 1;
     context.note(|record| record.upstream_host = Some(Text::from(&*prepared.authority)));
     gateway.upstreams.peer(prepared, context.started).await

@@ -19,7 +19,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::answer::Answer;
 use super::answer_head::is_final;
-use super::attempt::{Attempt, Broke};
+use super::attempt::{Attempt, Broke, Tried};
 use super::client_stream::ClientStream;
 use super::connector::Connector;
 use super::context::Context;
@@ -131,13 +131,14 @@ impl Exchange<'_> {
         context: &mut Context,
         deadline: &mut Deadline,
     ) -> Result<(), Failure> {
+        let mut tried = Tried::new();
         loop {
             let attempt = Attempt {
                 gateway: self.gateway,
                 connector: self.connector,
                 passage,
             };
-            match attempt.make(session, context, deadline).await {
+            match attempt.make(session, context, deadline, &mut tried).await {
                 Ok(()) => return Ok(()),
                 Err(Broke::Refused(refusal)) => return Err(Failure::Refused(refusal)),
                 Err(Broke::Failed { again: true, .. }) => {

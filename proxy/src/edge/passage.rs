@@ -1,6 +1,7 @@
 //! What the decision leaves behind: enough to make the upstream's head from the
 //! client's, as often as a try is made.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use knoxcall_bundle::UnixSeconds;
@@ -24,6 +25,10 @@ pub struct Passage<'t> {
 }
 
 impl<'t> Passage<'t> {
+    pub fn client(&self) -> Option<IpAddr> {
+        self.standing.address.client
+    }
+
     pub fn service(&self) -> &'t Service {
         self.standing.service
     }

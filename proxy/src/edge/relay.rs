@@ -6,7 +6,7 @@
 //! has all that it may ask for, the client's while it has more to send.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -33,11 +33,7 @@ pub struct Relay<'r> {
     session: &'r mut ServerSession,
     upstream: &'r mut UpstreamSession,
     deadline: &'r mut Deadline,
-    /// For the next part of the request's body.
-    client_patience: Duration,
-    /// For the upstream's head, and between two parts of its body.
-    patience: Duration,
-    event_patience: Duration,
+    patience: Patience,
     request: Request,
     pace: Pace,
     service: &'r Service,
@@ -67,9 +63,14 @@ impl From<Box<Error>> for Broken {
 /// How long each side may be silent.
 pub struct Patience {
     pub client: Duration,
+    /// For the upstream's head.
+    pub first_byte: Duration,
+    /// Between two parts of its body.
     pub upstream: Duration,
     /// Of an upstream that streams events.
     pub events: Duration,
+    /// When all of it must be over.
+    pub ends: Option<Instant>,
     /// Bytes a second of the request's body.
     pub least_rate: Option<NonZeroU32>,
 }
@@ -123,11 +124,9 @@ impl<'r> Relay<'r> {
             session,
             upstream,
             deadline,
-            client_patience: patience.client,
-            patience: patience.upstream,
-            event_patience: patience.events,
             request: Request::Comes,
             pace: Pace::new(patience.least_rate),
+            patience,
             service,
             outgoing: None,
         }
@@ -140,6 +139,9 @@ impl<'r> Relay<'r> {
         head: Box<RequestHeader>,
         context: &mut Context,
     ) -> Result<Over, Broken> {
+        if let Some(ends) = self.patience.ends {
+            self.deadline.set(left_until(ends));
+        }
         self.begin_request(head, context).await?;
         loop {
             match self.next().await {
@@ -174,11 +176,12 @@ impl<'r> Relay<'r> {
             // What is left of it would be taken for bytes behind it.
             Request::Unwanted(_) => (false, false),
         };
-        let is_awaited = !matches!(self.request, Request::Comes);
+        let is_bounded = self.patience.ends.is_some();
+        let is_awaited = is_bounded || !matches!(self.request, Request::Comes);
         tokio::select! {
             biased;
             heard = self.upstream.hear(self.outgoing.is_some()) => Event::FromUpstream(heard),
-            part = listen(self.session, is_whole, self.client_patience), if is_listened_to => {
+            part = listen(self.session, is_whole, self.patience.client), if is_listened_to => {
                 Event::FromClient(part)
             }
             () = self.deadline.passed(), if is_awaited => Event::TooLate,
@@ -215,7 +218,7 @@ impl<'r> Relay<'r> {
             self.forward(part.map_err(Error::into_down)?).await;
         } else if awaits_leave {
             self.request = Request::Waits;
-            self.deadline.set(self.patience);
+            self.await_upstream();
             self.session.set_read_timeout(None);
         }
         Ok(())
@@ -224,7 +227,7 @@ impl<'r> Relay<'r> {
     fn allow_body(&mut self) {
         if matches!(self.request, Request::Waits) {
             self.request = Request::Comes;
-            self.session.set_read_timeout(Some(self.client_patience));
+            self.session.set_read_timeout(Some(self.patience.client));
         }
     }
 
@@ -253,9 +256,19 @@ impl<'r> Relay<'r> {
             return;
         }
         self.request = Request::Sent;
-        self.deadline.set(self.patience);
+        self.await_upstream();
         let finished = self.upstream.finish_body().await;
         self.note_written(finished);
+    }
+
+    /// It has so long from now.
+    fn await_upstream(&mut self) {
+        let wait = match self.outgoing {
+            None => self.patience.first_byte,
+            Some(_) => self.patience.upstream,
+        };
+        let left = self.patience.ends.map_or(wait, left_until);
+        self.deadline.set(wait.min(left));
     }
 
     fn note_written(&mut self, written: Result<()>) {
@@ -316,7 +329,8 @@ impl<'r> Relay<'r> {
         context.outcome.first_byte = Some(context.started.elapsed());
         let head = AnswerHead::of(upstream)?;
         if head.streams_events() {
-            self.patience = self.event_patience;
+            self.patience.upstream = self.patience.events;
+            self.patience.ends = None;
         }
         let request = self.session.req_header();
         self.outgoing = Some(Outgoing::begin(self.service, head, request, context)?);
@@ -356,8 +370,7 @@ impl<'r> Relay<'r> {
             return Ok(Some(Last::Part(leaving.part)));
         }
         send_part(self.session, leaving.part, context).await?;
-        // The upstream has so long again for the next part.
-        self.deadline.set(self.patience);
+        self.await_upstream();
         Ok(None)
     }
 
@@ -385,6 +398,10 @@ impl<'r> Relay<'r> {
         let write = self.session.write_response_header(head);
         within(client_patience(context), write).await
     }
+}
+
+fn left_until(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
 }
 
 /// The next of the client's body; once it is whole, the client's leaving. Of

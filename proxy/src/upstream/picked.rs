@@ -91,7 +91,7 @@ impl Picked {
         may
     }
 
-    fn is_another_left(&self, tried: &[SocketAddr]) -> bool {
+    pub fn is_another_left(&self, tried: &[SocketAddr]) -> bool {
         let mut others = self.members.list.iter();
         others.any(|member| !tried.contains(&member.endpoint.address))
     }

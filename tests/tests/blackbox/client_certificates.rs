@@ -122,6 +122,23 @@ fn a_key_that_is_presented_counts_and_the_certificate_does_not() {
 }
 
 #[test]
+fn a_certificate_that_is_nobodys_never_falls_back_to_the_address() {
+    let site = site(json!([]));
+    let other = site.authority.issue_caller("other", SPIFFE, 2);
+    let config = site.config.clone();
+    let known_here = config.edit_client("backend", json!({"ip_address": "127.0.0.1"}));
+    site.gateway.rewrite_and_wait(&known_here);
+    assert_eq!(site.ask(&without_key(), None).status(), 200);
+    let upgrade = Request::bare("GET", "/")
+        .route("echo")
+        .header("Upgrade", "websocket");
+    for request in [without_key(), upgrade.header("Connection", "Upgrade")] {
+        assert_eq!(site.ask(&request, Some(&other)).status(), 401);
+    }
+    assert_eq!(site.upstream.requests().len(), 1);
+}
+
+#[test]
 fn a_certificate_that_does_not_verify_ends_the_handshake() {
     let site = site(json!([{"san_uri": "spiffe://acme.test/backend"}]));
     let expired = site.authority.issue_caller("expired", SPIFFE, 0);

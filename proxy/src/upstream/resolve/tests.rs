@@ -1,12 +1,12 @@
 //! Against a name server of the tests' own, and without any.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use knoxcall_bundle::settings::UpstreamSettings;
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::ServiceTarget;
 
 use super::name_server::NameServer;
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::*;
 use crate::upstream::{Prepared, Upstreams, testing};
 
