@@ -15,6 +15,8 @@ use crate::records::Record;
 use crate::request::Request;
 use crate::wait::eventually;
 
+const UPGRADE_SOCKET: &str = "upgrade.sock";
+
 pub struct Gateway {
     process: Process,
     address: SocketAddr,
@@ -57,19 +59,25 @@ impl Gateway {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         write_config(directory.path(), config, address, admin);
-        let mut command = command();
-        command
-            .args(["serve", "--config"])
-            .arg(directory.path().join("knoxcall.yaml"))
-            .args(config.arguments())
-            .envs(config.environment().iter().cloned())
-            .current_dir(directory.path());
         Self {
-            process: Process::spawn(command),
+            process: Process::spawn(serve(config, directory.path())),
             address,
             admin,
             directory,
         }
+    }
+
+    /// Another process that is to take this one's place, with the same file;
+    /// `arguments` say when.
+    pub fn spawn_successor(&self, config: &Config, arguments: &[&str]) -> Process {
+        let mut command = serve(config, self.directory());
+        command.args(arguments);
+        Process::spawn(command)
+    }
+
+    /// Where it waits for its successor.
+    pub fn upgrade_socket(&self) -> PathBuf {
+        self.directory().join(UPGRADE_SOCKET)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -219,6 +227,18 @@ impl Gateway {
     }
 }
 
+fn serve(config: &Config, directory: &Path) -> Command {
+    let mut command = command();
+    command
+        .args(["serve", "--config"])
+        .arg(directory.join("knoxcall.yaml"))
+        .args(config.arguments())
+        .env("KNOXCALL_UPGRADE_SOCKET", directory.join(UPGRADE_SOCKET))
+        .envs(config.environment().iter().cloned())
+        .current_dir(directory);
+    command
+}
+
 fn write_config(directory: &Path, config: &Config, address: SocketAddr, admin: SocketAddr) {
     let mut config = match config.has("/listeners/0") {
         true => config
@@ -301,6 +321,10 @@ fn command() -> Command {
         if name.to_string_lossy().starts_with("KNOXCALL_") {
             command.env_remove(name);
         }
+    }
+    // Nor their session's, or what supervises it.
+    for name in ["NOTIFY_SOCKET", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"] {
+        command.env_remove(name);
     }
     command.env("NO_COLOR", "1");
     command

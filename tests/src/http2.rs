@@ -105,6 +105,23 @@ impl Http2Client {
         }
     }
 
+    /// `None`: the connection takes no more streams, so nothing was sent.
+    pub fn try_send(&self, request: &Request) -> Option<Http2Response> {
+        let mut sender = self.sender.clone();
+        let answer = self.runtime.block_on(async {
+            sender = sender.ready().await.ok()?;
+            let (answer, _) = sender.send_request(head(request), true).ok()?;
+            Some(answer)
+        })?;
+        let answered = async { timeout(DEADLINE, read(answer)).await };
+        let answered = self.runtime.block_on(answered).expect("an answer in time");
+        match answered {
+            // Told so by the gateway: it has not begun it (RFC 9113, section 6.8).
+            Err(error) if error.reason() == Some(Reason::REFUSED_STREAM) => None,
+            answered => Some(answered.expect("an answer")),
+        }
+    }
+
     /// As far as is known at this moment.
     pub fn is_closed_now(&self) -> bool {
         let sender = self.sender.clone();

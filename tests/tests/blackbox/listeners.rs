@@ -2,8 +2,11 @@
 //! twice, and what was bound is what is announced.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use knoxcall_tests::{Cli, Config, Gateway, RawClient, Request, Upstream, eventually, free_port};
+use knoxcall_tests::{
+    Cli, Config, Gateway, RawClient, Request, Upstream, eventually, free_port, pause,
+};
 use serde_json::Value;
 
 #[test]
@@ -157,4 +160,33 @@ fn assert_serves(address: SocketAddr) {
 fn assert_one_line(told: &str) {
     assert_eq!(told.trim_end().lines().count(), 1, "{told}");
     assert!(!told.contains("panicked"), "{told}");
+}
+
+/// The process may have so many files open.
+fn allow_files(process: u32, files: usize) {
+    let status = std::process::Command::new("prlimit")
+        .args(["--pid", &process.to_string()])
+        .arg(format!("--nofile={files}:8192"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn without_files_for_more_connections_accepting_rests_and_then_goes_on() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start(&Config::new(upstream.address()));
+    gateway.get("/").assert_served();
+    let process = gateway.process().id();
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    allow_files(process, open.count() + 2);
+    let mut waiting: Vec<RawClient> = (0..8).map(|_| gateway.connect()).collect();
+    pause(Duration::from_millis(900));
+    allow_files(process, 8192);
+    for client in &mut waiting {
+        client.send(Request::get("/").bytes());
+        client.read().assert_served();
+    }
+    let errors = gateway.metric("knoxcall_accept_errors_total", &[]);
+    assert!((1.0..20.0).contains(&errors), "{errors}");
 }

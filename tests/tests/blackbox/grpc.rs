@@ -1,0 +1,142 @@
+//! gRPC from end to end with a real client and a real server (Python's
+//! `grpcio`, which is the C core that most languages use).
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use knoxcall_tests::config::TOKEN;
+use knoxcall_tests::{Config, Gateway, keys};
+use serde_json::{Value, json};
+
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut child = python("server.py")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Python of scripts/bootstrap");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let port: u16 = line.trim().parse().expect("the server's port");
+        Self {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn python(script: &str) -> Command {
+    let mut command = Command::new(root().join(".tools/python/bin/python"));
+    command.arg(root().join("tests/grpc").join(script));
+    command
+}
+
+fn gateway(server: &Server) -> Gateway {
+    Gateway::start(&Config::new(server.address).edit_route(
+        "echo",
+        json!({
+            "protocol": "http2",
+            "inject_headers": {"x-token": "{{secret:token}}"},
+            "environments": {},
+        }),
+    ))
+}
+
+fn call(gateway: &Gateway, arguments: &[&str]) -> Value {
+    let output = python("client.py")
+        .arg(gateway.address().to_string())
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text)
+        .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn a_unary_call_passes_with_the_secret_and_its_trailers() {
+    let server = Server::start();
+    let gateway = gateway(&server);
+    let answer = call(&gateway, &["Unary", keys::LIVE]);
+    assert_eq!(answer["code"], "OK");
+    assert_eq!(answer["length"], 100_000);
+    let length = TOKEN.len().to_string();
+    assert_eq!(answer["trailers"]["x-token-length"], length.as_str());
+}
+
+#[test]
+fn a_call_streams_both_ways() {
+    let server = Server::start();
+    let gateway = gateway(&server);
+    let answer = call(&gateway, &["Both", keys::LIVE]);
+    assert_eq!(answer["code"], "OK");
+    assert_eq!(answer["answers"].as_array().unwrap().len(), 100);
+    assert_eq!(answer["trailers"]["x-done"], "1");
+}
+
+#[test]
+fn the_servers_own_status_reaches_the_caller() {
+    let server = Server::start();
+    let gateway = gateway(&server);
+    let answer = call(&gateway, &["Fail", keys::LIVE]);
+    assert_eq!(answer["code"], "FAILED_PRECONDITION");
+    assert_eq!(answer["details"], "as asked");
+}
+
+#[test]
+fn a_refusal_is_a_status_that_the_caller_understands() {
+    let server = Server::start();
+    let gateway = gateway(&server);
+    let answer = call(
+        &gateway,
+        &["Unary", "tk_live_nobody_000000000000000000000000000000"],
+    );
+    assert_eq!(answer["code"], "UNAUTHENTICATED");
+    assert!(
+        answer["details"]
+            .as_str()
+            .unwrap()
+            .starts_with("unauthorized")
+    );
+}
+
+#[test]
+fn a_secret_in_a_message_is_masked_and_the_message_stays_whole() {
+    let server = Server::start();
+    let gateway = gateway(&server);
+    let answer = call(&gateway, &["Leak", keys::LIVE]);
+    assert_eq!(answer["code"], "OK");
+    assert_eq!(
+        answer["text"],
+        format!("token: {}", "*".repeat(TOKEN.len()))
+    );
+}
+
+#[test]
+fn a_callers_deadline_ends_the_call_at_the_upstream_too() {
+    let server = Server::start();
+    let gateway = gateway(&server);
+    let answer = call(&gateway, &["Slow", keys::LIVE, "0.3"]);
+    assert_eq!(answer["code"], "DEADLINE_EXCEEDED");
+    assert_eq!(call(&gateway, &["Unary", keys::LIVE])["code"], "OK");
+}
