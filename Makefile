@@ -24,7 +24,8 @@ test: bootstrap ## build everything and run all tests but the slow ones
 	cargo test --workspace
 
 test-full: export KNOXCALL_TEST_FULL := 1
-test-full: test ## the tests with the slow ones, a short fuzz of each target, a short load test
+test-full: test ## the tests with the slow ones, h2spec, a short fuzz of each target, a short load test
+	scripts/h2spec
 	scripts/fuzz 10
 	$(MAKE) loadtest ROUNDS=1 SECONDS=1
 

@@ -29,6 +29,7 @@ pub mod signing;
 mod tls;
 mod upstream;
 mod wait;
+pub mod websocket;
 mod wire;
 
 pub use certificates::Authority;

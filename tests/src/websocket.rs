@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::server::{Request as Handshake, Response as Accepted};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -17,7 +18,7 @@ use crate::wait::DEADLINE;
 
 pub type Socket = WebSocket<TcpStream>;
 
-/// A server that runs a script for each WebSocket.
+/// A server that runs a script for each WebSocket, and agrees to any protocol.
 pub struct WebSocketUpstream {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -87,8 +88,12 @@ impl Drop for WebSocketUpstream {
 fn accept(stream: TcpStream, shared: &Shared) -> Option<Socket> {
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
-    let note = |request: &Handshake, accepted: Accepted| {
+    let note = |request: &Handshake, mut accepted: Accepted| {
         let headers = request.headers().clone();
+        if let Some(protocol) = headers.get(SEC_WEBSOCKET_PROTOCOL) {
+            let ours = accepted.headers_mut();
+            ours.insert(SEC_WEBSOCKET_PROTOCOL, protocol.clone());
+        }
         shared.handshakes.lock().unwrap().push(headers);
         Ok(accepted)
     };
@@ -109,8 +114,8 @@ pub fn open_with(
     let stream = TcpStream::connect(gateway.address()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
-    let request = http::Request::get("ws://acme.test/socket")
-        .header("host", "acme.test")
+    let request = http::Request::get("ws://gw.test/socket")
+        .header("host", "gw.test")
         .header("x-knoxcall-route", "echo")
         .header("connection", "Upgrade")
         .header("upgrade", "websocket")

@@ -60,3 +60,4 @@ mod upstream_pool;
 mod upstream_retries;
 mod upstream_tls;
 mod variables;
+mod websocket;

@@ -3,7 +3,10 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use knoxcall_tests::{Config, Gateway, RawClient, Request, Upstream, eventually, pause};
+use knoxcall_tests::{
+    Config, Gateway, Http2Client, RawClient, Request, Upstream, eventually, full, pause,
+};
+use serde_json::json;
 
 #[test]
 fn health_turns_503_before_the_listeners_close() {
@@ -127,9 +130,99 @@ fn sigquit_without_a_successor_stops_nothing() {
     let upstream = Upstream::start();
     let mut gateway = Gateway::start(&Config::new(upstream.address()));
     gateway.signal("QUIT");
+    eventually("the refusal", || {
+        let log = gateway.process().stderr();
+        log.contains("SIGQUIT refused").then_some(())
+    });
     pause(Duration::from_millis(300));
     assert!(gateway.process().exited().is_none());
     gateway.get("/").assert_served();
+}
+
+/// Connections that the kernel has accepted, and the gateway not yet.
+#[test]
+fn who_waits_to_be_accepted_is_served() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start(&Config::new(upstream.address()));
+    gateway.signal("STOP");
+    let clients: Vec<RawClient> = (0..50)
+        .map(|_| {
+            let mut client = gateway.connect();
+            client.send(Request::get("/").bytes());
+            client
+        })
+        .collect();
+    gateway.signal("TERM");
+    gateway.signal("CONT");
+    for mut client in clients {
+        let response = client.read();
+        response.assert_served();
+        assert!(!response.keeps_alive());
+    }
+    assert!(gateway.process().wait().success());
+}
+
+/// Asks until an answer says that the connection ends; every answer must be
+/// the upstream's.
+fn ask_to_the_end(mut client: RawClient, request: &Request) -> usize {
+    let mut served = 0;
+    loop {
+        client.send(request.bytes());
+        let response = client.read();
+        response.assert_served();
+        served += 1;
+        if !response.keeps_alive() {
+            return served;
+        }
+    }
+}
+
+fn ask_to_the_end_over_http2(client: &Http2Client, request: &Request) -> usize {
+    let answers = std::iter::from_fn(|| client.try_send(request));
+    answers
+        .inspect(|response| assert_eq!(response.status, 200, "{}", response.text()))
+        .count()
+}
+
+#[test]
+fn no_request_fails_in_a_stop_under_load() {
+    let fast = Upstream::start();
+    let slow = Upstream::scripted(|session| {
+        while session.request()?.is_some() {
+            pause(Duration::from_millis(400));
+            session.answer("in its time")?;
+        }
+        Ok(())
+    });
+    let config = Config::new(fast.address()).route(json!({
+        "name": "Slow",
+        "slug": "slow",
+        "target_base_url": slow.url(),
+    }));
+    for _ in 0..if full() { 20 } else { 2 } {
+        let mut gateway = Gateway::start(&config);
+        let address = gateway.address();
+        std::thread::scope(|scope| {
+            let requests = [Request::get("/"), Request::get("/").route("slow")];
+            let mut clients = Vec::new();
+            for request in requests.iter().cycle().take(8).cloned() {
+                clients.push(
+                    scope.spawn(move || ask_to_the_end(RawClient::connect(address), &request)),
+                );
+            }
+            for request in requests {
+                clients.push(scope.spawn(move || {
+                    ask_to_the_end_over_http2(&Http2Client::connect(address), &request)
+                }));
+            }
+            pause(Duration::from_millis(300));
+            gateway.signal("TERM");
+            for client in clients {
+                assert!(client.join().unwrap() > 0);
+            }
+        });
+        assert!(gateway.process().wait().success());
+    }
 }
 
 #[test]

@@ -228,3 +228,53 @@ fn a_websocket_may_be_silent() {
     client.send("ping");
     assert_eq!(client.read_to_end(), b"ping");
 }
+
+/// Heads, bodies and prefaces that drip, and clients that say nothing at all.
+#[test]
+fn a_thousand_slow_clients_do_not_keep_others_from_being_served() {
+    let upstream = Upstream::start();
+    let config = Config::new(upstream.address()).limit("max_connections_per_address", 5_000);
+    let gateway = Gateway::start(&config);
+    let body = Request::post("/", vec![b'x'; 1_000]).head_bytes();
+    let begins: [&[u8]; 4] = [b"GET / HT", &body, b"PRI * HTTP/2.0\r\n\r\nSM", b""];
+    let mut slow: Vec<_> = (0..1_000)
+        .map(|number| {
+            let mut client = gateway.connect();
+            client.send(begins[number % begins.len()]);
+            client
+        })
+        .collect();
+    for _ in 0..5 {
+        for client in &mut slow {
+            client.try_send("x");
+        }
+        for _ in 0..20 {
+            gateway.get("/").assert_served();
+        }
+    }
+    assert!(gateway.metric("knoxcall_connections_open", &[]) >= 500.0);
+}
+
+/// The first seconds of a body may be as slow as they like.
+#[test]
+fn a_body_below_the_least_rate_is_cut_although_it_never_pauses_for_long() {
+    if !knoxcall_tests::full() {
+        return;
+    }
+    let upstream = Upstream::start();
+    let config = Config::new(upstream.address()).limit("min_body_rate", 1_000);
+    let gateway = Gateway::start(&config);
+    let mut client = gateway.connect();
+    let request = Request::post("/", vec![b'x'; 10_000]);
+    client.send(request.head_bytes());
+    for byte in request.body_bytes() {
+        if !client.try_send([byte]) {
+            break;
+        }
+        pause(Duration::from_millis(20));
+        if gateway.metric("knoxcall_refusals_total", &[("type", "body_timeout")]) > 0.0 {
+            break;
+        }
+    }
+    client.read().assert_refused(408, "body_timeout");
+}

@@ -177,6 +177,9 @@ fn connections_over_the_limit_are_closed_before_their_handshake() {
         &config(&upstream, json!({"certificates": [certificate]}))
             .limit("max_connections_per_address", 1),
     );
+    eventually("the probe of the start to be gone", || {
+        (gateway.metric("knoxcall_connections_open", &[]) == 0.0).then_some(())
+    });
     let mut held = TlsConnection::open(gateway.address(), "gw.test");
     assert!(held.ask(&Request::get("/")).starts_with("http/1.1 200"));
     let mut refused = RawClient::connect(gateway.address());

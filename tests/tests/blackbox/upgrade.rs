@@ -27,17 +27,11 @@ fn slow_upstream() -> Upstream {
 
 /// A route to each of two upstreams.
 fn config(fast: &Upstream, slow: &Upstream) -> Config {
-    Config::new(fast.address())
-        .route(json!({
-            "name": "Slow",
-            "slug": "slow",
-            "target_base_url": slow.url(),
-            "environments": {"production": {}},
-        }))
-        .edit_client(
-            "app",
-            json!({"routes": [{"route": "echo"}, {"route": "slow"}]}),
-        )
+    Config::new(fast.address()).route(json!({
+        "name": "Slow",
+        "slug": "slow",
+        "target_base_url": slow.url(),
+    }))
 }
 
 fn taken_over(process: &mut Process) {
