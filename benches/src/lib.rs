@@ -23,6 +23,7 @@ use knoxcall_counters::{Bucket, Clock, Config, Counters, Limit, Taken};
 use knoxcall_filters::plan::{Proto, RequestFacts};
 use knoxcall_filters::sample::{self, Request};
 use knoxcall_filters::signature::{Message, Scope};
+use knoxcall_filters::trace_context::Span;
 use knoxcall_filters::{
     Admitted, EdgeRules, Refusal, RouteTable, Site, Trail, admit, locate, rate_limit,
 };
@@ -42,6 +43,7 @@ pub const FACTS: RequestFacts<'static> = RequestFacts {
     request_id: &REQUEST_ID_VALUE,
     now: sample::NOW,
     proto: Proto::Http,
+    span: Span::Absent,
 };
 
 /// `routes` routes that ask for the whole chain.

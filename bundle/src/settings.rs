@@ -3,6 +3,7 @@
 
 mod listener;
 mod overlap;
+mod tracing;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -16,8 +17,11 @@ use regex::Regex;
 use crate::secret::SecretValue;
 
 pub use crate::document::{LogFormat, LogLevel};
-pub use listener::{Certificate, ClientAuth, Listener, ListenerTls, TicketKey, TlsVersion};
+pub use listener::{
+    Certificate, ClientAuth, Listener, ListenerTls, MOST_LISTENERS, TicketKey, TlsVersion,
+};
 pub use overlap::{Overlap, OwnListener, overlapping};
+pub use tracing::Tracing;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -30,6 +34,8 @@ pub struct Settings {
     pub counters: Counters,
     pub upstream: UpstreamSettings,
     pub logging: Logging,
+    /// `None`: no spans are made.
+    pub tracing: Option<Tracing>,
 }
 
 /// Health and metrics, read-only.

@@ -13,8 +13,8 @@ use http::HeaderValue;
 use knoxcall_bundle::UnixSeconds;
 
 pub use crate::caller::{Caller, Effort, Unrecognised};
-pub use crate::client_address::ClientAddress;
 use crate::certificate::ClientCertificate;
+pub use crate::client_address::ClientAddress;
 use crate::head::Head;
 use crate::refusal::Refusal;
 use crate::table::{
@@ -152,7 +152,10 @@ struct Named<'h> {
 
 impl<'h> Named<'h> {
     fn read(head: &Head<'h>) -> Result<Self, Refusal> {
-        let value = |name| head.single(name).map(|value| value.map(HeaderValue::as_bytes));
+        let value = |name| {
+            head.single(name)
+                .map(|value| value.map(HeaderValue::as_bytes))
+        };
         Ok(Self {
             route: value(&names::ROUTE)?,
             environment: value(&names::ENVIRONMENT)?,

@@ -30,6 +30,8 @@ pub struct RequestFacts<'r> {
     pub now: UnixSeconds,
     /// How the client's connection came in.
     pub proto: Proto,
+    /// The gateway's own, of this request.
+    pub span: trace_context::Span,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +103,7 @@ pub fn plan(
     let websocket = upstream_headers::is_websocket(head);
     let mut headers = kept(admitted, head, body);
     set_forwarded(admitted, head, facts, &mut headers);
-    trace_context::pass_on(head, facts.request_id, &mut headers);
+    trace_context::pass_on(head, facts.request_id, facts.span, &mut headers);
     for header in rules.injector.headers(&request_values(admitted, facts)) {
         let (name, value) = header?;
         headers.insert(name, value);

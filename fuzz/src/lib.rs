@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use knoxcall_bundle::{RouteEnvironment, SecretValue};
 use knoxcall_filters::plan::{Proto, RequestFacts};
 use knoxcall_filters::sample::{self, Request};
+use knoxcall_filters::trace_context::Span;
 use knoxcall_filters::{Admitted, Head, RouteTable};
 
 pub const REQUEST_ID: &str = "0192f0c1-2b3c-7d4e-8f50-617283940a1b";
@@ -17,6 +18,7 @@ pub const FACTS: RequestFacts<'static> = RequestFacts {
     request_id: &REQUEST_ID_VALUE,
     now: sample::NOW,
     proto: Proto::Http,
+    span: Span::Absent,
 };
 
 /// A request as its text says it: `METHOD target`, lines of headers, an empty

@@ -56,6 +56,8 @@ def work(tally, context, port, server_name, request, end):
 
 def one(context, port, server_name, request):
     with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+        # Otherwise the request waits for the acknowledgement of the handshake's end.
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with context.wrap_socket(plain, server_hostname=server_name) as connection:
             if connection.session_reused:
                 raise OSError("resumed")

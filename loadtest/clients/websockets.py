@@ -25,6 +25,7 @@ class Connection:
 
     def __init__(self, port, request):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         key = base64.b64encode(os.urandom(16))
         self.socket.sendall(request + b"Sec-WebSocket-Key: " + key + b"\r\n\r\n")
         self._await_upgrade(key)

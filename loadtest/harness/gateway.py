@@ -21,6 +21,37 @@ ALLOWLIST = [str(ipaddress.ip_network((0x0A000000 + (i << 16), 16))) for i in ra
 SECRETS_ENV = {"LOAD_TOKEN": TOKEN, "LOAD_SIGNING_SECRET": SIGNING_SECRET}
 
 
+# Taken out and put in by the chain that has a rule for answers.
+REMOVED_HEADER = "Server"
+SET_HEADER = ("X-Content-Type-Options", "nosniff")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a route of the whole chain does beyond the checks of a request."""
+
+    #: The leak guard, and a rule for the answer's headers.
+    guarded: bool = False
+    #: A rule for JSON bodies.
+    rewriting: bool = False
+    #: HTTP/2 (h2c) to the upstream.
+    http2_upstream: bool = False
+
+    def settings(self):
+        found = {"leak_guard": "strict" if self.guarded else "off"}
+        if self.guarded:
+            name, value = SET_HEADER
+            found["response_headers"] = {"remove": [REMOVED_HEADER], "set": {name: value}}
+        if self.rewriting:
+            found["response_body"] = [{"mask": "$.card.number", "keep_last": 4}, {"remove": "$.internal"}]
+        if self.http2_upstream:
+            found["protocol"] = "http2"
+        return found
+
+
+PLAIN = Chain()
+
+
 @dataclass(frozen=True)
 class Ports:
     """One range of private ports."""
@@ -32,8 +63,24 @@ class Ports:
         return self.base
 
     @property
+    def origin_http2(self):
+        return self.base + 1
+
+    @property
+    def echo(self):
+        return self.base + 2
+
+    @property
+    def grpc(self):
+        return self.base + 3
+
+    @property
     def proxy(self):
         return self.base + 10
+
+    @property
+    def proxy_tls(self):
+        return self.base + 12
 
     @property
     def admin(self):
@@ -48,12 +95,12 @@ def key_digest(key=API_KEY):
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def process_part(ports, records, nonces=1_000_000, redis=False):
+def process_part(ports, records, nonces=1_000_000, redis=False, certificate=None):
     counters = {"nonce_capacity": max(nonces, 1000)}
     if redis:
         counters["redis_url"] = f"redis://127.0.0.1:{ports.redis}/0"
     return {
-        "listeners": [{"address": f"127.0.0.1:{ports.proxy}"}],
+        "listeners": listeners(ports, certificate),
         "admin": {"address": f"127.0.0.1:{ports.admin}"},
         "workers": 1,
         "limits": {
@@ -69,6 +116,15 @@ def process_part(ports, records, nonces=1_000_000, redis=False):
     }
 
 
+def listeners(ports, certificate):
+    found = [{"address": f"127.0.0.1:{ports.proxy}"}]
+    if certificate:
+        files = {"cert_file": str(certificate.cert), "key_file": str(certificate.key)}
+        tls = {"certificates": [files], "min_version": "1.3"}
+        found.append({"address": f"127.0.0.1:{ports.proxy_tls}", "tls": tls})
+    return found
+
+
 def tenant_part(limited):
     return {
         "tenant": {"slug": "acme", "base_domain": "gateway.test", **(LIMIT if limited else {})},
@@ -76,25 +132,27 @@ def tenant_part(limited):
     }
 
 
-def off(ports):
+def off(ports, upstream, certificate):
     """Nothing on: one open route for every path, no record."""
     route = {
         "slug": "all",
         "open": True,
-        "target_base_url": f"http://127.0.0.1:{ports.origin}",
+        "target_base_url": f"http://127.0.0.1:{upstream}",
         "match": [{"path_prefix": "/"}],
+        "leak_guard": "off",
     }
-    return {**process_part(ports, None), **tenant_part(False), "routes": [route]}
+    return {**process_part(ports, None, certificate=certificate), **tenant_part(False), "routes": [route]}
 
 
-def checked_route(name, ports, methods, **more):
+def checked_route(name, upstream, methods, chain=PLAIN, **more):
     return {
         "slug": name,
-        "target_base_url": f"http://127.0.0.1:{ports.origin}",
+        "target_base_url": f"http://127.0.0.1:{upstream}",
         "allowed_methods": methods,
         "ip_allowlist": ALLOWLIST,
         "inject_headers": {"Authorization": "Bearer {{secret:upstream_token}}"},
         **LIMIT,
+        **chain.settings(),
         **more,
     }
 
@@ -110,23 +168,23 @@ def callers():
     }
 
 
-def full(ports, records, nonces=1_000_000, redis=False):
+def full(process, upstream, chain):
     """The whole chain: key, allowlist, method, limits of tenant, route and key,
     a secret in a header, a record; on `pay` a signature that counts once."""
     routes = [
-        checked_route("read", ports, ["GET", "HEAD"]),
+        checked_route("read", upstream, ["GET", "HEAD"], chain),
         checked_route(
-            "pay", ports, ["POST"], require_signature=True, signature_tolerance_sec=TOLERANCE_SEC
+            "pay", upstream, ["POST"], chain, require_signature=True, signature_tolerance_sec=TOLERANCE_SEC
         ),
     ]
-    return {**process_part(ports, records, nonces, redis), **tenant_part(True), **callers(), "routes": routes}
+    return {**process, **tenant_part(True), **callers(), "routes": routes}
 
 
-def many(ports, records, count):
+def many(process, upstream, count):
     """The whole chain on each of `count` routes."""
     short = {"ip_allowlist": ["10.0.0.0/8", "127.0.0.0/8"]}
-    routes = [checked_route(slug(i), ports, ["GET", "HEAD"], **short) for i in range(count)]
-    return {**process_part(ports, records), **tenant_part(True), **callers(), "routes": routes}
+    routes = [checked_route(slug(i), upstream, ["GET", "HEAD"], **short) for i in range(count)]
+    return {**process, **tenant_part(True), **callers(), "routes": routes}
 
 
 def write(document, path):

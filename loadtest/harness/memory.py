@@ -1,71 +1,93 @@
 """What idle connections and routes cost in memory, and routes in time."""
 
 import socket
+import ssl
+import struct
 import subprocess
 import time
 from statistics import median
 
 from . import workload
-from .client import ask
+from .checks import ask, key_and_route
 from .gateway import SECRETS_ENV, write
 from .processes import ServerFailed
-from .targets import TARGETS, built
+from .targets import TARGETS
 
 FEW, MANY = 10, 100_000
 CHECKS = 3
 # Enough that buffers and pools that are made once exist before counting.
 REQUESTS_BEFORE_COUNTING = 200
+# Closes by a reset, so that no port waits for a minute (socket(7), SO_LINGER).
+AT_ONCE = struct.pack("ii", 1, 0)
 
 
-def idle_connections(stage, targets, count, say):
+def idle_connections(stage, targets, count, tls, say):
     """KiB of RSS for each of `count` connections that wait after one request."""
     found = {}
     for target in targets:
-        if not target.idle:
+        if not (target.idle_tls if tls else target.idle):
             continue
         try:
             with stage.running(target) as server:
-                found[target.name] = idle_of(server, count)
+                held = min(count, target.idle_most or count)
+                found[target.name] = idle_of(server, stage.address(tls), target.neutral, held)
         except (ServerFailed, OSError) as error:
             say(f"idle connections of {target.name}: {error}")
             continue
-        say(f"idle {target.name:22} {found[target.name]['kib_per_connection']:7.1f} KiB a connection")
+        figures = found[target.name]
+        say(
+            f"idle{' TLS' if tls else ''} {target.name:22} {figures['kib_per_connection']:7.1f} KiB a connection, "
+            f"{figures['held']} of {figures['connections']} held"
+        )
     return found
 
 
-def idle_of(server, count):
-    head = {"x-knoxcall-key": workload.API_KEY, "x-knoxcall-route": "read"}
-    if server.name == "off":
-        head = {}
+def idle_of(server, address, neutral, count):
+    head = {} if neutral else key_and_route()
     for _ in range(REQUESTS_BEFORE_COUNTING):
-        ask(server.port, "GET", "/", head)
+        ask(address, "GET", "/", head)
     before = server.rss_kib()
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
     request = f"GET / HTTP/1.1\r\nHost: {workload.HOST}\r\n{lines}\r\n".encode()
+    context = ssl.create_default_context(cafile=address.authority) if address.tls else None
     connections = []
     try:
         for _ in range(count):
-            connections.append(one_answer(server.port, request))
+            connections.append(opened(address.port, context))
+            one_answer(connections[-1], request)
         time.sleep(1)
         after = server.rss_kib()
+        held = sum(still_serves(connection, request) for connection in connections)
     finally:
         for connection in connections:
             connection.close()
     each = (after - before) / count
-    return {"connections": count, "rss_before_kib": before, "rss_kib": after, "kib_per_connection": each}
+    return {"connections": count, "held": held, "rss_before_kib": before, "rss_kib": after, "kib_per_connection": each}
 
 
-def one_answer(port, request):
+def opened(port, context):
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return context.wrap_socket(connection, server_hostname=workload.HOST) if context else connection
+
+
+def one_answer(connection, request):
     connection.sendall(request)
     received = b""
     while not received.endswith(workload.body_of_origin().encode()):
         piece = connection.recv(65536)
         if not piece:
-            connection.close()
             raise ConnectionError(f"closed after {received[:80]!r}")
         received += piece
-    return connection
+
+
+def still_serves(connection, request):
+    try:
+        one_answer(connection, request)
+    except OSError:
+        return False
+    return True
 
 
 def routes(stage, say):
@@ -93,7 +115,7 @@ def routes_of(stage, target):
     seconds = []
     for _ in range(CHECKS):
         began = time.monotonic()
-        argv = [built("knoxcall"), "config", "check", config]
+        argv = [stage.built("knoxcall"), "config", "check", config]
         done = subprocess.run(argv, capture_output=True, text=True, env=SECRETS_ENV, check=False)
         seconds.append(time.monotonic() - began)
         if done.returncode != 0:

@@ -65,14 +65,16 @@ def on_core(core):
 class Server:
     """One running program with its children. A context manager."""
 
-    def __init__(self, name, argv, port, log, core=None, env=None, ready_within=60.0):
+    def __init__(self, name, argv, port, log, core=None, env=None, ready_within=60.0, more_ports=()):
         self.name, self.argv, self.port, self.log = name, [str(a) for a in argv], port, Path(log)
+        self.ports = (port, *more_ports)
         self.core, self.env, self.ready_within = core, env or {}, ready_within
         self.process = None
         self.seconds_to_ready = None
 
     def __enter__(self):
-        refuse_busy_port(self.name, self.port)
+        for port in self.ports:
+            refuse_busy_port(self.name, port)
         began = time.monotonic()
         with open(self.log, "wb") as log:
             try:
@@ -101,11 +103,11 @@ class Server:
         while time.monotonic() - began < self.ready_within:
             if self.process.poll() is not None:
                 raise ServerFailed(f"{self.name} ended with {self.process.returncode}: {self.last_words()}")
-            if is_listening(self.port):
+            if all(map(is_listening, self.ports)):
                 self.seconds_to_ready = time.monotonic() - began
                 return
             time.sleep(0.01)
-        raise ServerFailed(f"{self.name} did not listen on {self.port} within {self.ready_within:.0f} s")
+        raise ServerFailed(f"{self.name} did not listen on {self.ports} within {self.ready_within:.0f} s")
 
     def last_words(self):
         lines = self.log.read_text(errors="replace").strip().splitlines()

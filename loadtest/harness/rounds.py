@@ -8,12 +8,13 @@ import resource
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from http.client import HTTPException
 
-from .client import ClientFailed, Load, check_forwarding, check_judgement, drive
+from .checks import check
+from .drivers import ClientFailed, Load
 from .processes import ServerFailed, machine_busy_seconds
-from .targets import TARGETS
+from .targets import TARGETS, Address
 
-JOBS = ("get", "post", "routed")
 WARM_UP_SECONDS = 1
 # More than any target that judges signatures reaches; a pool must not run out,
 # because a signature counts once.
@@ -22,6 +23,7 @@ FASTEST = 60_000
 FLUSHED_SECONDS = 1.5
 # The part of bare Pingora's saturation at which latencies are compared.
 PACED_SHARE = 0.4
+NOT_MEASURED = (ServerFailed, ClientFailed, OSError, HTTPException)
 
 
 @dataclass(frozen=True)
@@ -64,57 +66,60 @@ class Run:
             order = self.plan.targets if number % 2 else tuple(reversed(self.plan.targets))
             for job in self.plan.jobs:
                 for target in order:
-                    if job in target.jobs:
+                    if job.name in target.jobs:
                         self._guarded(number, target, job)
         return self.outcome
 
     def _calibrate(self):
         bare = next(target for target in TARGETS if target.name == "bare")
         for job in self.plan.jobs:
-            if job not in bare.jobs:
+            if not job.paced:
                 continue
             try:
                 rows = self._measure(0, bare, job)
-            except (ServerFailed, ClientFailed) as error:
+            except NOT_MEASURED as error:
                 self._failed("calibration", job, error)
                 return
-            self.outcome.paced_rates[job] = round(rows[0]["requests_per_second"] * PACED_SHARE)
+            self.outcome.paced_rates[job.name] = round(rows[0]["requests_per_second"] * PACED_SHARE)
 
     def _guarded(self, number, target, job):
         try:
             rows = self._measure(number, target, job)
-        except (ServerFailed, ClientFailed) as error:
+        except NOT_MEASURED as error:
             self._failed(target.name, job, error)
             return
         self.outcome.rows.extend(rows)
         for row in rows:
             self.say(
-                f"round {number} {job:6} {target.name:22} {row['load']:10} {row['requests_per_second']:8.0f} req/s "
-                f"{row['cpu_us']:7.2f} µs  p99 {row['p99_us'] / 1000:7.2f} ms  errors {row['errors']}"
+                f"round {number} {job.name:9} {target.name:22} {row['load']:10} "
+                f"{row['requests_per_second']:8.0f} req/s "
+                f"{row['cpu_us']:8.2f} µs  p99 {row['p99_us'] / 1000:7.2f} ms  errors {row['errors']}"
                 f"  other work {row['foreign_cores']:.2f} cores"
             )
 
     def _failed(self, name, job, error):
-        self.outcome.failures.append({"target": name, "job": job, "error": str(error)})
-        self.say(f"{name} {job}: {error}")
+        self.outcome.failures.append({"target": name, "job": job.name, "error": str(error)})
+        self.say(f"{name} {job.name}: {error}")
 
     def _measure(self, number, target, job):
-        """Saturation, and where the target has it, the shared load below it."""
+        """Saturation, and where target and job have it, the shared load below it."""
         direct = target.name == "direct"
-        with nullcontext(self.origin) if direct else self.stage.running(target) as server:
-            check(target, server.port)
+        with nullcontext(self.origin) if direct else self.stage.running(target, job) as server:
+            clear = Address(server.port)
+            check(target, job, clear, self.stage.address(tls=True))
+            address = clear if direct else self.stage.address(job.tls)
             requests = self._requests(target, job)
-            warm_up = drive(server.port, requests, self._load(WARM_UP_SECONDS, 0), self.stage.cores.client)
-            base = {"round": number, "target": target.name, "job": job}
+            warm_up = job.drive(address, requests, self._load(job, WARM_UP_SECONDS, 0), self.stage.cores.client)
+            base = {"round": number, "target": target.name, "job": job.name}
             first = FASTEST * WARM_UP_SECONDS
-            rows = [{**base, "load": "saturation", **self._costs(server, requests, first)}]
-            if target.records:
+            rows = [{**base, "load": "saturation", **self._costs(server, address, job, requests, first)}]
+            if target.records and job.name != "websocket":
                 answered = warm_up["requests"] + rows[0]["requests"]
                 rows[0]["records_missing"] = self._records_missing(target, answered)
-            rate = self.outcome.paced_rates.get(job)
+            rate = self.outcome.paced_rates.get(job.name)
             if target.paced and rate:
                 first += FASTEST * self.plan.seconds
-                rows.append({**base, "load": "paced", **self._costs(server, requests, first, rate)})
+                rows.append({**base, "load": "paced", **self._costs(server, address, job, requests, first, rate)})
             return rows
 
     def _records_missing(self, target, answered):
@@ -123,18 +128,22 @@ class Run:
         return max(0, answered - self.stage.records_written(target))
 
     def _requests(self, target, job):
-        if job == "routed":
-            return self.workload.routed(target.routes, target.draw)
-        return self.workload.get(target.neutral) if job == "get" else self.workload.post(target.neutral)
+        match job.name:
+            case "routed":
+                return self.workload.routed(target.routes, target.draw)
+            case "post":
+                return self.workload.post(target.neutral)
+            case _:
+                return self.workload.get(job.path, target.neutral)
 
-    def _load(self, seconds, first, rate=0):
-        return Load(seconds, self.plan.connections, first, rate)
+    def _load(self, job, seconds, first, rate=0):
+        return Load(seconds, job.connections or self.plan.connections, first, rate)
 
-    def _costs(self, server, requests, first, rate=0):
-        """One run of wrk, with what the server's process tree used meanwhile."""
+    def _costs(self, server, address, job, requests, first, rate=0):
+        """One run of the client, with what the server's process tree used meanwhile."""
         before, foreign_before = server.cpu(), self._foreign_seconds(server)
-        load = self._load(self.plan.seconds, first, rate)
-        seen = drive(server.port, requests, load, self.stage.cores.client)
+        load = self._load(job, self.plan.seconds, first, rate)
+        seen = job.drive(address, requests, load, self.stage.cores.client)
         used, foreign = server.cpu() - before, self._foreign_seconds(server) - foreign_before
         answered = max(seen["requests"], 1)
         seconds = seen["duration_us"] / 1e6
@@ -147,6 +156,7 @@ class Run:
             "p99_us": seen["p99_us"],
             "cpu_us": used.total / answered * 1e6,
             "cpu_system_us": used.system / answered * 1e6,
+            "mb_per_cpu_second": seen["bytes"] / 1e6 / max(used.total, 1e-6),
             "cores_busy": used.total / seconds,
             "foreign_cores": max(0.0, foreign / seconds),
             "rss_mib": server.rss_kib() / 1024,
@@ -154,14 +164,7 @@ class Run:
 
     def _foreign_seconds(self, server):
         """What the machine did beside this measurement."""
-        ours = {id(s): s for s in (server, self.origin, self.stage.redis) if s}.values()
+        ours = {id(s): s for s in (server, self.origin, *self.stage.beside)}.values()
         waited = resource.getrusage(resource.RUSAGE_CHILDREN)
         client = waited.ru_utime + waited.ru_stime
         return machine_busy_seconds() - client - sum(s.cpu().total for s in ours)
-
-
-def check(target, port):
-    if target.judges:
-        check_judgement(port)
-    elif not target.routes:
-        check_forwarding(port)

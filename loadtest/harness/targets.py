@@ -6,14 +6,15 @@ started for each measurement, so that none carries over memory or counters.
 
 import getpass
 import shutil
+import sys
 import sysconfig
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import gateway
+from . import certificate, gateway
 from .processes import Server, ServerFailed
-from .workload import HOST, TOLERANCE_SEC, body_of_origin
+from .workload import HOST, TOKEN, TOLERANCE_SEC, body_of_origin, json_body, large_body
 
 FOLDER = Path(__file__).resolve().parent.parent
 ROOT = FOLDER.parent
@@ -21,9 +22,18 @@ TOOLS = ROOT / ".tools" / "loadtest"
 
 
 @dataclass(frozen=True)
+class Address:
+    """Where a target listens, and the authority behind its certificate."""
+
+    port: int
+    tls: bool = False
+    authority: Path | None = None
+
+
+@dataclass(frozen=True)
 class Target:
     name: str
-    #: Jobs: "get", "post", or "routed" with `routes` and `draw`.
+    #: Of those in `jobs`; "routed" with `routes` and `draw`.
     jobs: tuple = ("get", "post")
     #: The protocol's headers under names that mean nothing to the target.
     neutral: bool = False
@@ -33,21 +43,55 @@ class Target:
     judges: bool = False
     #: Writes a record for each request.
     records: bool = False
+    #: Holds idle connections: in clear, and over TLS.
     idle: bool = False
+    idle_tls: bool = False
+    #: HAProxy asks for two files for each that it may have.
+    idle_most: int | None = None
+    #: Speaks HTTP/2 to the origin.
+    http2_upstream: bool = False
+    #: What the gateway's routes do; None: nothing is on.
+    chain: gateway.Chain | None = None
     routes: int = 0
     draw: str = ""
 
 
+CLEAR, SECURE, STREAMS = ("get", "post"), ("tls", "handshake", "h2"), ("download", "websocket")
+GUARDED = gateway.Chain(guarded=True)
+GUARDED_HTTP2 = gateway.Chain(guarded=True, http2_upstream=True)
+REWRITING = gateway.Chain(guarded=True, rewriting=True)
+WHOLE = {"judges": True, "records": True}
+
 TARGETS = [
     Target("direct"),
-    Target("nginx", idle=True),
-    Target("haproxy", idle=True),
+    Target("nginx", (*CLEAR, *SECURE, "download"), idle=True, idle_tls=True),
+    Target("haproxy", (*CLEAR, *SECURE), idle=True, idle_tls=True, idle_most=8_000),
     Target("envoy", paced=True, idle=True),
-    Target("nginx-lua", paced=True, judges=True, records=True, idle=True),
-    Target("bare", paced=True, idle=True),
-    Target("off", neutral=True, paced=True, idle=True),
-    Target("full", paced=True, judges=True, records=True, idle=True),
-    Target("full-redis", judges=True, records=True),
+    Target("nginx-lua", paced=True, idle=True, **WHOLE),
+    Target("bare", (*CLEAR, "json", *SECURE, "h2c", *STREAMS), paced=True, idle=True, idle_tls=True),
+    Target("bare-h2-upstream", ("get",), http2_upstream=True),
+    Target("off", (*CLEAR, *SECURE, "h2c", *STREAMS), neutral=True, paced=True, idle=True, idle_tls=True),
+    Target(
+        "full",
+        (*CLEAR, *SECURE, "h2c", *STREAMS),
+        paced=True,
+        idle=True,
+        idle_tls=True,
+        chain=gateway.PLAIN,
+        **WHOLE,
+    ),
+    Target("full-redis", chain=gateway.PLAIN, **WHOLE),
+    Target(
+        "guarded",
+        (*CLEAR, "json", *SECURE, "h2c", *STREAMS),
+        paced=True,
+        idle=True,
+        idle_tls=True,
+        chain=GUARDED,
+        **WHOLE,
+    ),
+    Target("guarded-h2-upstream", ("get",), http2_upstream=True, chain=GUARDED_HTTP2, **WHOLE),
+    Target("rewriting", ("json",), chain=REWRITING, **WHOLE),
     *(
         Target(f"routes-{count}-{draw}", jobs=("routed",), records=True, routes=count, draw=draw)
         for draw in ("uniform", "zipf")
@@ -59,39 +103,66 @@ TARGETS = [
 class Stage:
     """Folder, ports, cores and programs of one run; starts servers on them."""
 
-    def __init__(self, folder, ports, cores, pool_size):
+    def __init__(self, folder, ports, cores, pool_size, profile):
         self.folder, self.ports, self.cores, self.pool_size = Path(folder), ports, cores, pool_size
-        self.redis = None
+        self.profile = profile
+        self.certificate = certificate.make(self.folder)
+        #: Servers that run beside target and origin.
+        self.beside = []
 
     def origin(self):
+        large = self.folder / "origin" / "large"
+        large.parent.mkdir(exist_ok=True)
+        if not large.exists():
+            large.write_bytes(large_body())
+        (self.folder / "origin").chmod(0o755)
         conf = self._render("origin.conf")
-        return Server("origin", [tool("nginx"), "-c", conf], self.ports.origin, self.log("origin"), self.cores.origin)
+        argv, more = [tool("nginx"), "-c", conf], (self.ports.origin_http2,)
+        return Server("origin", argv, self.ports.origin, self.log("origin"), self.cores.origin, more_ports=more)
+
+    def echo(self, name="websocket_echo", port=None, python=sys.executable):
+        argv = [python, FOLDER / "peers" / f"{name}.py", port or self.ports.echo]
+        return Server(name, argv, port or self.ports.echo, self.log(name), self.cores.origin)
 
     @contextmanager
-    def running(self, target):
+    def running(self, target, job=None):
         """The target's server, and what it needs beside the origin."""
-        try:
-            if target.name == "full-redis":
-                with self._redis() as self.redis, self._server(target) as server:
-                    yield server
-            else:
-                with self._server(target) as server:
-                    yield server
-        finally:
-            self.redis = None
+        with ExitStack() as stack:
+            self.beside = []
             # A long run writes gigabytes of records that nobody reads.
-            for records in self.folder.glob(f"{target.name}.jsonl*"):
-                records.unlink()
+            stack.callback(self._tidy, target)
+            if target.name == "full-redis":
+                self.beside.append(stack.enter_context(self._redis()))
+            if job and job.upstream == "echo":
+                self.beside.append(stack.enter_context(self.echo()))
+            yield stack.enter_context(self._server(target, job))
+
+    def _tidy(self, target):
+        self.beside = []
+        for records in self.folder.glob(f"{target.name}.jsonl*"):
+            records.unlink()
+
+    def address(self, tls):
+        port = self.ports.proxy_tls if tls else self.ports.proxy
+        return Address(port, tls, self.certificate.cert)
 
     def records_written(self, target):
         """Lines of the target's request log, rotated files included."""
         return sum(count_lines(path) for path in self.folder.glob(f"{target.name}.jsonl*"))
 
-    def _server(self, target):
-        argv, env = self._command(target)
-        return Server(target.name, argv, self.ports.proxy, self.log(target.name), self.cores.proxy, env)
+    def built(self, name):
+        path = ROOT / "target" / self.profile / name
+        if not path.exists():
+            raise ServerFailed(f"{path} is not built; run without --no-build")
+        return path
 
-    def _command(self, target):
+    def _server(self, target, job):
+        argv, env = self._command(target, job)
+        more = (self.ports.proxy_tls,) if target.idle_tls else ()
+        place = (self.ports.proxy, self.log(target.name), self.cores.proxy)
+        return Server(target.name, argv, *place, env, more_ports=more)
+
+    def _command(self, target, job):
         match target.name:
             case "nginx":
                 return [tool("nginx"), "-c", self._render("nginx.conf")], {}
@@ -103,21 +174,43 @@ class Stage:
                 return [tool("envoy"), "-c", conf, *options], {}
             case "nginx-lua":
                 return [tool("nginx"), "-c", self._render("nginx-lua.conf")], self._lua_env()
-            case "bare":
-                address = f"127.0.0.1:{self.ports.origin}"
-                listen = f"127.0.0.1:{self.ports.proxy}"
-                return [built("knoxcall-loadtest-bare"), "--listen", listen, "--upstream", address], {}
+            case "bare" | "bare-h2-upstream":
+                return self._bare(target, job), {}
             case _:
-                config = gateway.write(self.document(target), self.folder / f"{target.name}.yaml")
-                return [built("knoxcall"), "serve", "--config", config], gateway.SECRETS_ENV
+                config = gateway.write(self.document(target, job), self.folder / f"{target.name}.yaml")
+                return [self.built("knoxcall"), "serve", "--config", config], gateway.SECRETS_ENV
 
-    def document(self, target):
-        records = self.folder / f"{target.name}.jsonl"
-        if target.routes:
-            return gateway.many(self.ports, records, target.routes)
+    def _bare(self, target, job):
+        options = {
+            "--listen": f"127.0.0.1:{self.ports.proxy}",
+            "--tls-listen": f"127.0.0.1:{self.ports.proxy_tls}",
+            "--tls-cert": self.certificate.cert,
+            "--tls-key": self.certificate.key,
+            "--upstream": f"127.0.0.1:{self._upstream(target, job)}",
+        }
+        argv = [self.built("knoxcall-loadtest-bare"), *(word for option in options.items() for word in option)]
+        if target.http2_upstream:
+            argv.append("--upstream-http2")
+        if job and job.h2c:
+            argv.append("--h2c")
+        return argv
+
+    def _upstream(self, target, job):
+        if target.http2_upstream:
+            return self.ports.origin_http2
+        return getattr(self.ports, job.upstream if job else "origin")
+
+    def document(self, target, job=None):
+        upstream = self._upstream(target, job)
         if target.name == "off":
-            return gateway.off(self.ports)
-        return gateway.full(self.ports, records, 2 * self.pool_size, redis=target.name == "full-redis")
+            return gateway.off(self.ports, upstream, self.certificate)
+        redis = target.name == "full-redis"
+        nonces = 1_000_000 if target.routes else 2 * self.pool_size
+        records = self.folder / f"{target.name}.jsonl"
+        process = gateway.process_part(self.ports, records, nonces, redis, self.certificate)
+        if target.routes:
+            return gateway.many(process, upstream, target.routes)
+        return gateway.full(process, upstream, target.chain)
 
     def _redis(self):
         options = ["--port", self.ports.redis, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
@@ -140,7 +233,14 @@ class Stage:
             "USER": getpass.getuser(),
             "MODULES": nginx_modules(),
             "ORIGIN_PORT": self.ports.origin,
+            "ORIGIN_HTTP2_PORT": self.ports.origin_http2,
             "PROXY_PORT": self.ports.proxy,
+            "PROXY_TLS_PORT": self.ports.proxy_tls,
+            "CERT": self.certificate.cert,
+            "KEY": self.certificate.key,
+            "BOTH": self.certificate.both,
+            "TOKEN": TOKEN,
+            "JSON": json_body(),
             "HOST": HOST,
             "BODY": body_of_origin(),
             "ALLOWLIST": "\n".join(f"        {cidr} 1;" for cidr in gateway.ALLOWLIST),
@@ -169,13 +269,6 @@ def tool(name):
     if found := shutil.which(name):
         return found
     raise ServerFailed(f"{name} is not installed; run loadtest/setup")
-
-
-def built(name):
-    path = ROOT / "target" / "release" / name
-    if not path.exists():
-        raise ServerFailed(f"{path} is not built; run without --no-build")
-    return path
 
 
 def nginx_modules():

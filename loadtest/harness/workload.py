@@ -6,13 +6,14 @@ counts once, so each request has its own query and its own signature; they are
 made before the clock starts and lie in a file of fixed-width records.
 """
 
+import base64
 import hmac
 import itertools
 import json
 import random
 import time
 from bisect import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HOST = "acme.gateway.test"
@@ -28,14 +29,25 @@ DRAWS = 500_000
 SEED = 20261122
 
 
+LARGE_BYTES = 100 << 20
+
+
 @dataclass(frozen=True)
 class Requests:
-    """The three pieces that requests.lua joins, as files."""
+    """The same requests in each client's form."""
 
+    #: The three pieces that requests.lua joins, as files.
     before: Path
     after: Path
     records: Path
     width: int
+    #: For h2load: path and header fields.
+    path: str = ""
+    fields: tuple = ()
+    #: For clients of our own: a whole request that is the only one of its
+    #: connection, and one for a WebSocket up to the key.
+    closing: Path | None = None
+    upgrade: Path | None = None
 
 
 def padded_body():
@@ -45,6 +57,19 @@ def padded_body():
 
 def body_of_origin():
     return "0123456789abcdef" * (BODY_BYTES // 16)
+
+
+def json_body():
+    """As long as the other, with what a rule takes out of it."""
+    text = json.dumps({"id": 4711, "card": {"number": "4242424242424242", "brand": "visa"}, "internal": 1, "pad": ""})
+    return text.replace('""', '"' + "x" * (BODY_BYTES - len(text)) + '"')
+
+
+def large_body():
+    """Text without repetition that a search for secrets could skip: base64 of
+    a mebibyte, over and over."""
+    block = base64.b64encode(random.Random(SEED).randbytes(3 << 18))
+    return block * (LARGE_BYTES // len(block))
 
 
 def slug(index):
@@ -63,9 +88,16 @@ class Workload:
         self.folder = Path(folder)
         self.pool_size = 0
 
-    def get(self, neutral):
-        head = request_head("GET /v1/charges?page=2 HTTP/1.1\r\n", "read", neutral)
-        return self._write(f"get-{neutral}", head + "\r\n", "", b"", 0)
+    def get(self, path, neutral):
+        head = request_head(f"GET {path} HTTP/1.1\r\n", "read", neutral)
+        name = f"get-{path.strip('/').replace('/', '-').partition('?')[0]}-{neutral}"
+        wrk = self._write(name, head + "\r\n", "", b"", 0)
+        closing, upgrade = self.folder / f"{name}.closing", self.folder / f"{name}.upgrade"
+        closing.write_text(head + "Connection: close\r\n\r\n", newline="")
+        switch = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        upgrade.write_text(head + switch, newline="")
+        fields = tuple(line.split(": ", 1) for line in head.splitlines()[2:])
+        return replace(wrk, path=path, fields=fields, closing=closing, upgrade=upgrade)
 
     def post(self, neutral):
         """Signed POSTs over the current pool; see `sign_pool`."""

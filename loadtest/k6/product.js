@@ -6,28 +6,12 @@ import http from 'k6/http';
 import crypto from 'k6/crypto';
 import exec from 'k6/execution';
 import { check } from 'k6';
+import { constantRate, drawn, report } from './rate.js';
 
 const inputs = JSON.parse(open(__ENV.INPUTS));
 const BODY = JSON.stringify({ amount: 1999, currency: 'EUR', pad: 'x'.repeat(1024) }).slice(0, -2);
 
-export const options = {
-  discardResponseBodies: false,
-  scenarios: {
-    product: {
-      executor: 'constant-arrival-rate',
-      rate: Number(__ENV.RATE),
-      timeUnit: '1s',
-      duration: `${__ENV.SECONDS}s`,
-      preAllocatedVUs: 32,
-      maxVUs: 256,
-    },
-  },
-  thresholds: {
-    checks: ['rate==1'],
-    dropped_iterations: ['count==0'],
-  },
-  summaryTrendStats: ['min', 'med', 'p(90)', 'p(99)', 'max'],
-};
+export const options = constantRate();
 
 // What is sent, and in how many of a hundred iterations.
 const MIX = [
@@ -42,15 +26,7 @@ const MIX = [
 ];
 
 export default function () {
-  let draw = Math.random() * 100;
-  for (const [share, act] of MIX) {
-    if (draw < share) {
-      act();
-      return;
-    }
-    draw -= share;
-  }
-  read();
+  drawn(MIX)();
 }
 
 function read() {
@@ -134,7 +110,8 @@ function params(sent) {
   return { headers: sent, tags: { name: 'product' } };
 }
 
-// The origin tells what reached it: this route's secret, and nothing of ours.
+// The origin tells what reached it: this route's secret, by its number, and
+// nothing of ours. The secret itself, which it tells too, is masked.
 function passes(answer, route, target, length) {
   const seen = parsed(answer);
   check(answer, {
@@ -142,7 +119,8 @@ function passes(answer, route, target, length) {
     'upstream status told': (r) => r.headers['X-Knox-Upstream-Status'] === '200',
     'request id told': (r) => /^[0-9a-f]{8}-[0-9a-f]{4}-7/.test(r.headers['X-Request-Id'] || ''),
     'limits told': (r) => r.headers['X-Ratelimit-Limit'] !== undefined,
-    'the secret of this route arrived': () => seen.authorization === `Bearer ${inputs.tokens[route % inputs.tokens.length]}`,
+    'the secret of this route arrived': () => seen.token === String(route % inputs.tokens.length),
+    'no secret came back': () => /\*{20}/.test(seen.authorization || '') && !/loadtest-token/.test(answer.body),
     'key and route did not arrive': () => seen.key === '' && seen.route === '',
     'path and query arrived': () => seen.uri === target,
     'the body arrived whole': () => seen.length === length,
@@ -167,13 +145,5 @@ function parsed(answer) {
 }
 
 export function handleSummary(data) {
-  const lines = ['']
-    .concat(data.root_group.checks.map((c) => `${c.fails ? 'FAIL' : 'ok  '} ${c.name}: ${c.passes} of ${c.passes + c.fails}`))
-    .concat(trend(data, 'http_req_duration'), '');
-  return { stdout: lines.join('\n'), [__ENV.SUMMARY]: JSON.stringify(data, null, 1) };
-}
-
-function trend(data, name) {
-  const values = (data.metrics[name] || { values: {} }).values;
-  return `${name} ms: ${Object.entries(values).map(([k, v]) => `${k} ${v.toFixed(2)}`).join(', ')}`;
+  return report(data, 'http_req_duration');
 }

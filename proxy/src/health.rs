@@ -33,7 +33,7 @@ impl Probe {
     pub fn answer(self, gateway: &Gateway) -> Answer {
         let (status, body) = match self {
             Self::Live => (200, serde_json::json!({ "status": "ok" })),
-            Self::Ready if gateway.is_stopping() => {
+            Self::Ready if gateway.is_stopping() && !gateway.is_succeeded() => {
                 (503, serde_json::json!({ "status": "stopping" }))
             }
             Self::Ready => (200, ready(gateway)),

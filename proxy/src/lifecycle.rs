@@ -2,9 +2,10 @@
 //!
 //! SIGTERM and SIGINT: `/healthz` turns 503, `drain_delay` passes so that load
 //! balancers see it, the listeners close, running requests finish within
-//! `shutdown_grace`, what is left is cut off, the ledger is flushed. Pingora
+//! `shutdown_grace`, WebSockets say goodbye, what is left is cut off, the ledger is flushed. Pingora
 //! would sleep the whole grace period in any case; here the process ends as soon
-//! as nothing is left to do.
+//! as nothing is left to do. A process that has been succeeded drains likewise,
+//! but at once, and has more time for connections that are idle.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -13,15 +14,19 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::gateway::Gateway;
+use crate::upgrade::Incumbent;
 
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// Idle keep-alive connections are served one more request in this time, with
-/// `Connection: close`, before the process leaves them.
+/// `Connection: close`, before the process leaves them. After an upgrade nobody
+/// waits for its end: then they have the whole grace.
 const LINGER: Duration = Duration::from_secs(1);
+/// For WebSockets to tell their ends why.
+const GOODBYES: Duration = Duration::from_millis(1200);
 /// For connections that are cut off to be dropped, and their requests recorded.
 const CUT: Duration = Duration::from_secs(1);
 /// Pingora must not end its runtimes while the drain is still at work.
@@ -29,6 +34,8 @@ pub const LONGEST_AFTER_GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub enum Event {
+    /// Connections are accepted.
+    Listening,
     /// The listeners are about to close.
     Stopping,
     /// The server has returned by itself.
@@ -54,7 +61,20 @@ pub struct StopSignals {
 pub struct Signals {
     gateway: Arc<Gateway>,
     events: Sender<Event>,
-    signals: Mutex<StopSignals>,
+    waiting: Mutex<Waiting>,
+    given_up: Arc<Notify>,
+}
+
+/// What a running process waits for.
+struct Waiting {
+    signals: StopSignals,
+    incumbent: Incumbent,
+}
+
+/// Why a running process ends.
+enum Reason {
+    Stopped,
+    Succeeded,
 }
 
 impl ProcessSignals {
@@ -76,56 +96,95 @@ impl ProcessSignals {
 }
 
 impl Signals {
-    pub fn new(gateway: Arc<Gateway>, events: Sender<Event>, signals: StopSignals) -> Self {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        events: Sender<Event>,
+        signals: StopSignals,
+        incumbent: Incumbent,
+    ) -> Self {
         Self {
             gateway,
             events,
-            signals: Mutex::new(signals),
+            waiting: Mutex::new(Waiting { signals, incumbent }),
+            given_up: Arc::default(),
         }
     }
 
-    async fn stop(&self) -> ShutdownSignal {
+    /// Stops the process as SIGTERM does.
+    pub fn giving_up(&self) -> Arc<Notify> {
+        self.given_up.clone()
+    }
+
+    async fn stop(&self) {
         self.gateway.stop();
         let delay = self.gateway.snapshot.load().settings.limits.drain_delay;
         tracing::info!(drain_delay = ?delay, "stopping");
         tokio::time::sleep(delay).await;
-        // Nobody listens any more only when the process is ending anyway.
-        let _ = self.events.send(Event::Stopping);
-        ShutdownSignal::GracefulTerminate
+    }
+}
+
+impl Waiting {
+    async fn wait(&mut self, given_up: &Notify) -> Reason {
+        let StopSignals {
+            terminate,
+            interrupt,
+            quit,
+        } = &mut self.signals;
+        tokio::select! {
+            _ = terminate.recv() => Reason::Stopped,
+            _ = interrupt.recv() => Reason::Stopped,
+            () = given_up.notified() => Reason::Stopped,
+            () = self.incumbent.succeeded(quit) => Reason::Succeeded,
+        }
     }
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        let mut signals = self.signals.lock().await;
-        let StopSignals {
-            terminate,
-            interrupt,
-            quit,
-        } = &mut *signals;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return self.stop().await,
-                _ = interrupt.recv() => return self.stop().await,
-                // Pingora would stop without a successor that takes over.
-                _ = quit.recv() => tracing::warn!("SIGQUIT ignored: nothing is there to take over; SIGTERM stops"),
+        let mut waiting = self.waiting.lock().await;
+        match waiting.wait(&self.given_up).await {
+            Reason::Stopped => {
+                self.stop().await;
+                waiting.incumbent.close();
+            }
+            Reason::Succeeded => {
+                self.gateway.yield_place();
+                waiting.incumbent.leave();
             }
         }
+        // Nobody listens any more only when the process is ending anyway.
+        let _ = self.events.send(Event::Stopping);
+        ShutdownSignal::GracefulTerminate
     }
 }
 
 /// Blocks the main thread until the process may end; an error says why it ends
-/// although nobody stopped it.
-pub fn wait(gateway: &Gateway, events: &Receiver<Event>) -> anyhow::Result<()> {
-    match events.recv() {
-        Ok(Event::Stopping) => drain(gateway, events),
-        Ok(Event::Died(service)) => {
-            anyhow::bail!("the service {service:?} has ended: nothing listens for it any more")
+/// although nobody stopped it. `on_listening` is called once, when connections
+/// are accepted.
+pub fn wait(
+    gateway: &Gateway,
+    events: &Receiver<Event>,
+    on_listening: impl FnOnce(),
+) -> anyhow::Result<()> {
+    let mut on_listening = Some(on_listening);
+    loop {
+        match events.recv() {
+            Ok(Event::Listening) => {
+                if let Some(tell) = on_listening.take() {
+                    tell();
+                }
+            }
+            Ok(Event::Stopping) => {
+                drain(gateway, events);
+                return Ok(());
+            }
+            Ok(Event::Died(service)) => {
+                anyhow::bail!("the service {service:?} has ended: nothing listens for it any more")
+            }
+            Ok(Event::Ended) | Err(_) => return Ok(()),
         }
-        Ok(Event::Ended) | Err(_) => {}
     }
-    Ok(())
 }
 
 fn drain(gateway: &Gateway, events: &Receiver<Event>) {
@@ -133,6 +192,8 @@ fn drain(gateway: &Gateway, events: &Receiver<Event>) {
     if ends_within(grace, events, |since| is_drained(gateway, since)) {
         return;
     }
+    gateway.websockets.dismiss();
+    ends_within(GOODBYES, events, |_| gateway.websockets.open() == 0);
     let requests = || gateway.metrics.requests_active.get();
     let (left, connections) = (requests(), gateway.connections.open());
     gateway.cutoff.cut();
@@ -161,7 +222,8 @@ fn ends_within(
             return false;
         }
         match events.recv_timeout(DRAIN_POLL) {
-            Err(RecvTimeoutError::Timeout) | Ok(Event::Stopping | Event::Died(_)) => {}
+            Err(RecvTimeoutError::Timeout)
+            | Ok(Event::Listening | Event::Stopping | Event::Died(_)) => {}
             Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => return true,
         }
     }
@@ -169,8 +231,11 @@ fn ends_within(
 }
 
 fn is_drained(gateway: &Gateway, since: Duration) -> bool {
+    let connections = &gateway.connections;
+    // In this order: whoever arrives is open before it has arrived.
+    let nobody = !connections.expects_more() && connections.open() == 0;
     let no_requests = gateway.metrics.requests_active.get() == 0;
-    no_requests && (gateway.connections.open() == 0 || since >= LINGER)
+    no_requests && (nobody || since >= LINGER && !gateway.is_succeeded())
 }
 
 /// Counts panics and logs where they happened. Not their message: it may hold

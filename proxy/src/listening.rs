@@ -1,13 +1,14 @@
-//! The sockets of the process, bound all together before anything is started:
-//! what cannot be had is said in one line, nobody else takes one meanwhile, and
-//! port 0 is announced as the port it became.
+//! The sockets of the process, bound all together before anything is started,
+//! or taken over from the process before: what cannot be had is said in one
+//! line, nobody else takes one meanwhile, and port 0 is announced as the port
+//! it became.
 //!
 //! Pingora would bind on its services' threads, try for half a minute, and then
 //! panic there.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::mpsc::Sender;
 
 use anyhow::anyhow;
@@ -34,6 +35,9 @@ pub struct Sockets {
     pub admin: Option<Bound>,
 }
 
+/// From the process before.
+struct Inherited(Vec<Bound>);
+
 /// A service that gets its sockets from us, and whose death ends the process.
 pub struct Listening<A> {
     service: Service<A>,
@@ -50,16 +54,29 @@ pub struct Alive {
 
 impl Sockets {
     pub fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        Self::adopt(settings, Vec::new())
+    }
+
+    /// Of the inherited sockets those that the settings name; what is missing
+    /// is bound, and the rest closed.
+    pub fn adopt(settings: &Settings, inherited: Vec<TcpListener>) -> anyhow::Result<Self> {
+        let mut inherited = Inherited::new(inherited)?;
         let listeners = settings.listeners.iter();
         Ok(Self {
             edge: listeners
-                .map(|listener| Bound::new(listener.address))
+                .map(|listener| inherited.take_or_bind(listener.address))
                 .collect::<anyhow::Result<_>>()?,
             admin: settings
                 .admin
-                .map(|admin| Bound::new(admin.address))
+                .map(|admin| inherited.take_or_bind(admin.address))
                 .transpose()?,
         })
+    }
+
+    /// For the process that comes after this one.
+    pub fn shared(&self) -> io::Result<Vec<TcpListener>> {
+        let all = self.edge.iter().chain(&self.admin);
+        all.map(|bound| bound.socket.try_clone()).collect()
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -68,23 +85,32 @@ impl Sockets {
     }
 }
 
-impl Bound {
-    fn new(wanted: SocketAddr) -> anyhow::Result<Self> {
-        let bind = || {
-            let socket = TcpListener::bind(wanted)?;
-            socket.set_nonblocking(true)?;
-            let address = socket.local_addr()?;
-            Ok(Self { address, socket })
-        };
-        bind().map_err(|error: io::Error| {
-            anyhow!("cannot listen on {wanted}: {}", reason::of_io(&error))
-        })
+impl Inherited {
+    fn new(sockets: Vec<TcpListener>) -> io::Result<Self> {
+        let bound = sockets.into_iter().map(Bound::of);
+        Ok(Self(bound.collect::<io::Result<_>>()?))
     }
 
-    /// Makes it known to Pingora, which hands over what is in its table.
-    pub fn enter(&self, table: &ListenFds) {
-        let descriptor = self.socket.as_raw_fd();
-        table.lock().add(self.address.to_string(), descriptor);
+    fn take_or_bind(&mut self, wanted: SocketAddr) -> anyhow::Result<Bound> {
+        let found = self.0.iter().position(|bound| bound.address == wanted);
+        match found {
+            Some(index) => Ok(self.0.swap_remove(index)),
+            None => Bound::new(wanted),
+        }
+    }
+}
+
+impl Bound {
+    fn new(wanted: SocketAddr) -> anyhow::Result<Self> {
+        TcpListener::bind(wanted)
+            .and_then(Self::of)
+            .map_err(|error| anyhow!("cannot listen on {wanted}: {}", reason::of_io(&error)))
+    }
+
+    fn of(socket: TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        Ok(Self { address, socket })
     }
 
     /// For this runtime. Listening again only changes the backlog: the standard
@@ -183,6 +209,17 @@ mod tests {
             refusal.to_string(),
             format!("cannot listen on {}: Address already in use", first.address)
         );
+    }
+
+    #[test]
+    fn an_inherited_socket_is_taken_by_its_address_and_the_rest_closed() {
+        let [kept, left] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = [&kept, &left].map(|socket| socket.local_addr().unwrap());
+        let mut inherited = Inherited::new(vec![left, kept]).unwrap();
+        let taken = inherited.take_or_bind(addresses[0]).unwrap();
+        assert_eq!(taken.address, addresses[0]);
+        drop(inherited);
+        Bound::new(addresses[1]).unwrap();
     }
 
     #[test]

@@ -21,6 +21,8 @@ mod reload;
 mod server;
 mod snapshot;
 mod source;
+mod spans;
+mod upgrade;
 mod upstream;
 mod watch;
 

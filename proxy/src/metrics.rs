@@ -13,6 +13,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::spans::SpanStats;
 use crate::upstream::status::Sums;
 
 use crate::downstream::metrics::DownstreamMetrics;
@@ -30,6 +31,7 @@ const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sampled {
     pub connections_open: usize,
+    pub buffered_bytes: usize,
     pub records_queued: u64,
     pub records_written: u64,
     pub records_dropped: u64,
@@ -43,6 +45,7 @@ pub struct Sampled {
     pub bundle_age_seconds: u64,
     pub routes: usize,
     pub upstreams: Sums,
+    pub spans: SpanStats,
 }
 
 pub struct Metrics {
@@ -177,6 +180,11 @@ impl Sampled {
                 self.connections_open as u64,
             ),
             (
+                "knoxcall_buffered_bytes",
+                "Bytes of bodies held whole, of all requests",
+                self.buffered_bytes as u64,
+            ),
+            (
                 "knoxcall_records_queued",
                 "Request records waiting to be written",
                 self.records_queued,
@@ -267,6 +275,21 @@ impl Sampled {
                 "knoxcall_upstream_retries_denied_total",
                 "Further tries that the retry budget did not allow",
                 self.upstreams.retries_denied,
+            ),
+            (
+                "knoxcall_spans_exported_total",
+                "Spans that the collector has taken",
+                self.spans.exported,
+            ),
+            (
+                "knoxcall_spans_dropped_total",
+                "Spans lost because the queue was full",
+                self.spans.dropped,
+            ),
+            (
+                "knoxcall_spans_failed_total",
+                "Spans lost because the collector did not take them",
+                self.spans.failed,
             ),
         ];
         for (name, help, value) in gauges {

@@ -174,6 +174,7 @@ fn refuse_fixed(old: &Settings, new: &Settings) -> Result<(), String> {
         ("logging.level", old.logging.level != new.logging.level),
         ("logging.format", old.logging.format != new.logging.format),
         ("logging.requests", !same_sink(old, new)),
+        ("tracing", old.tracing != new.tracing),
     ];
     let changed: Vec<&str> = fixed
         .iter()
@@ -183,7 +184,8 @@ fn refuse_fixed(old: &Settings, new: &Settings) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{} cannot change in a running process; restart it to change them",
+        "{} cannot change in a running process; `knoxcall serve --upgrade` starts another that \
+         takes its place with them, and no request fails",
         changed.join(", ")
     ))
 }

@@ -19,33 +19,77 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server};
 use pingora::services::background::GenBackgroundService;
 use pingora::services::listening::Service;
-use pingora_proxy::http_proxy;
 
 use crate::admin::{Admin, Few};
 use crate::downstream::service::EdgeService;
 use crate::edge::connection::Edge;
 use crate::edge::connector::Connector;
 use crate::edge::failure::MOST_TRIES;
-use crate::edge::upgrade::Upgrades;
 use crate::gateway::Gateway;
 use crate::lifecycle::{self, Event, LONGEST_AFTER_GRACE, ProcessSignals, Signals};
 use crate::listening::{Bound, Listening, Sockets};
 use crate::metrics::Metrics;
 use crate::reload::Reload;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Snapshot};
 use crate::source::Source;
+use crate::spans::Spans;
+use crate::upgrade::{Control, Incumbent, Place, Succession, When, notify};
 use crate::upstream::Upstreams;
+use crate::upstream::checks::Checks;
+
+/// How a process begins, beside its configuration.
+pub struct Beginning {
+    /// Takes the place of a running process.
+    pub upgrade: Option<When>,
+    /// Where this one waits for its successor; `None`: nowhere.
+    pub place: Option<Place>,
+}
 
 /// Blocks until the process may end.
-pub fn run(source: Source, loaded: Loaded) -> anyhow::Result<()> {
-    let signals = ProcessSignals::register().context("signals cannot be watched")?;
+pub fn run(source: Source, loaded: Loaded, beginning: Beginning) -> anyhow::Result<()> {
+    match beginning.upgrade {
+        None => {
+            let signals = ProcessSignals::register().context("signals cannot be watched")?;
+            let sockets = Sockets::bind(&loaded.settings)?;
+            let control = Control::open(beginning.place.as_ref())?;
+            serve(source, loaded, signals, (sockets, control), None)
+        }
+        Some(when) => {
+            snapshot::rehearse(loaded)?;
+            let mut succession = Succession::ask(beginning.place.as_ref(), when)?;
+            // Not before: until here a signal ends the process.
+            let signals = ProcessSignals::register().context("signals cannot be watched")?;
+            // Again: it may have waited for long.
+            let loaded = source.load()?;
+            let inherited = std::mem::take(&mut succession.sockets);
+            let sockets = Sockets::adopt(&loaded.settings, inherited)?;
+            let control = succession.control.take();
+            serve(
+                source,
+                loaded,
+                signals,
+                (sockets, control),
+                Some(succession),
+            )
+        }
+    }
+}
+
+fn serve(
+    source: Source,
+    loaded: Loaded,
+    signals: ProcessSignals,
+    (sockets, control): (Sockets, Option<Control>),
+    succession: Option<Succession>,
+) -> anyhow::Result<()> {
     let settings = loaded.settings.clone();
-    let sockets = Sockets::bind(&settings)?;
     let watched = loaded.watched.clone();
     let gateway = Arc::new(assemble(loaded, sockets.addresses())?);
     lifecycle::watch_panics(&gateway);
     announce(&gateway, &settings, &sockets);
 
+    let shared = sockets.shared().context("sockets cannot be shared")?;
+    let incumbent = Incumbent::new(gateway.clone(), control, shared);
     let (events, ended) = mpsc::channel();
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
@@ -56,13 +100,37 @@ pub fn run(source: Source, loaded: Loaded) -> anyhow::Result<()> {
     }
     let reload = Reload::new(gateway.clone(), source, watched, signals.reload);
     server.add_service(reload_service(reload));
+    server.add_service(checks_service(&gateway));
 
-    let stop = Signals::new(gateway.clone(), events.clone(), signals.stop);
+    let stop = Signals::new(gateway.clone(), events.clone(), signals.stop, incumbent);
+    let given_up = stop.giving_up();
     start(server, stop, events)?;
-    let outcome = lifecycle::wait(&gateway, &ended);
+    let mut refused = None;
+    let outcome = lifecycle::wait(&gateway, &ended, || {
+        if let Err(error) = tell(succession) {
+            refused = Some(error);
+            given_up.notify_one();
+        }
+    });
     gateway.ledger.close();
+    if let Some(spans) = &gateway.spans {
+        spans.close();
+    }
     outcome?;
+    if let Some(error) = refused {
+        return Err(error);
+    }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Says that we serve: to the process before, then to systemd, and lets the
+/// former go.
+fn tell(succession: Option<Succession>) -> anyhow::Result<()> {
+    if let Some(succession) = &succession {
+        succession.serve()?;
+    }
+    notify::serving();
     Ok(())
 }
 
@@ -91,7 +159,10 @@ fn assemble(loaded: Loaded, own_listeners: Vec<SocketAddr>) -> anyhow::Result<Ga
     let snapshot = Snapshot::compile(loaded, &counters, &upstreams)?;
     let metrics = Metrics::new(Refusal::all_examples().iter().map(Refusal::code))?;
     metrics.config_valid.set(1);
-    Ok(Gateway::new(snapshot, upstreams, counters, ledger, metrics))
+    let spans = settings.tracing.as_ref().map(Spans::start);
+    let spans = spans.transpose().context("tracing")?;
+    let gateway = Gateway::new(snapshot, upstreams, counters, ledger, metrics);
+    Ok(gateway.with_spans(spans))
 }
 
 fn server_conf(settings: &Settings) -> ServerConf {
@@ -120,8 +191,7 @@ fn edge_service(
     events: &Sender<Event>,
 ) -> EdgeService {
     let connector = Connector::new(ConnectorOptions::from_server_conf(conf));
-    let upgrades = http_proxy(conf, Upgrades::new(gateway.clone()));
-    let edge = Edge::new(gateway.clone(), connector, upgrades);
+    let edge = Edge::new(gateway.clone(), connector);
     EdgeService::new(gateway.clone(), edge, sockets, events.clone())
 }
 
@@ -135,6 +205,14 @@ fn admin_service(
     service.add_tcp(&socket.address.to_string());
     service.threads = Some(1);
     Listening::new(service, vec![socket], events.clone())
+}
+
+/// A thread of its own: a check must not wait for requests, nor they for it.
+fn checks_service(gateway: &Arc<Gateway>) -> GenBackgroundService<Checks> {
+    let checks = Arc::new(Checks::new(gateway.clone()));
+    let mut service = GenBackgroundService::new("health checks".to_owned(), checks);
+    service.threads = Some(1);
+    service
 }
 
 fn reload_service(reload: Reload) -> GenBackgroundService<Reload> {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use knoxcall_bundle::settings::{Admin, Listener, Overlap, Settings, overlapping};
+use knoxcall_bundle::settings::{Admin, Listener, MOST_LISTENERS, Overlap, Settings, overlapping};
 use knoxcall_bundle::{LoadOptions, Loaded, Report, load};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -60,6 +60,8 @@ pub enum LoadError {
          some with tls, proxy_protocol or http2: name an address for each, in their order"
     )]
     Listeners { given: usize, written: usize },
+    #[error("--listen names {0} addresses, of {MOST_LISTENERS} at most: start several gateways")]
+    TooMany(usize),
 }
 
 impl Source {
@@ -107,6 +109,9 @@ impl Overrides {
     /// one in its place asks as well.
     fn listeners(&self, written: &[Listener]) -> Result<Vec<Listener>, LoadError> {
         let given = self.listen.iter();
+        if given.len() > MOST_LISTENERS {
+            return Err(LoadError::TooMany(given.len()));
+        }
         if !written.iter().any(Listener::has_rules) {
             return Ok(given.map(|address| Listener::plain(*address)).collect());
         }

@@ -105,7 +105,8 @@ impl Http2Client {
         }
     }
 
-    /// `None`: the connection takes no more streams, so nothing was sent.
+    /// `None`: the connection takes no more streams, and the gateway has not
+    /// begun this one: another connection may be asked.
     pub fn try_send(&self, request: &Request) -> Option<Http2Response> {
         let mut sender = self.sender.clone();
         let answer = self.runtime.block_on(async {
@@ -116,8 +117,9 @@ impl Http2Client {
         let answered = async { timeout(DEADLINE, read(answer)).await };
         let answered = self.runtime.block_on(answered).expect("an answer in time");
         match answered {
-            // Told so by the gateway: it has not begun it (RFC 9113, section 6.8).
-            Err(error) if error.reason() == Some(Reason::REFUSED_STREAM) => None,
+            // Behind the last stream that a GOAWAY names (RFC 9113, section
+            // 6.8); one that is broken off has another error.
+            Err(error) if error.is_go_away() && error.reason() == Some(Reason::NO_ERROR) => None,
             answered => Some(answered.expect("an answer")),
         }
     }

@@ -16,6 +16,7 @@
 
 mod certificates;
 mod client;
+mod collector;
 pub mod config;
 mod gateway;
 mod http2;
@@ -34,6 +35,7 @@ mod wire;
 
 pub use certificates::Authority;
 pub use client::{RawClient, Response};
+pub use collector::{Collector, ReceivedSpan};
 pub use config::{Config, keys};
 pub use gateway::{Cli, Gateway, Output, binary};
 pub use http2::{Http2Client, Http2Received, Http2Response, Http2Stream, Http2Upstream};
@@ -45,7 +47,7 @@ pub use redis::Redis;
 pub use request::Request;
 pub use tls::{Dialled, TlsConnection, dial};
 pub use upstream::{Received, Session, Upstream};
-pub use wait::{DEADLINE, eventually, pause};
+pub use wait::{DEADLINE, Over, eventually, pause};
 pub use wire::{Head, Wire};
 
 /// Does this run include what takes long?

@@ -1,5 +1,6 @@
 //! Waiting for something to become true: a deadline, never a fixed pause.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,16 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
             "waited {DEADLINE:?} in vain for {what}"
         );
         pause(Duration::from_millis(10));
+    }
+}
+
+/// Says to other threads that it is over, also when a test fails: they would
+/// go on for ever, and be waited for.
+pub struct Over<'f>(pub &'f AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -188,7 +188,13 @@ impl Wire {
 
     fn fill(&mut self) -> io::Result<bool> {
         let mut chunk = [0; 16 * 1024];
-        let count = self.stream.read(&mut chunk)?;
+        let count = loop {
+            match self.stream.read(&mut chunk) {
+                // By a signal of some other thread's child.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.buffer.extend_from_slice(&chunk[..count]);
         Ok(count > 0)
     }

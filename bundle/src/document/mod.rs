@@ -13,6 +13,7 @@ mod process;
 mod response;
 mod route;
 mod tenant;
+mod tracing;
 mod upstream;
 
 pub use access::{
@@ -37,6 +38,7 @@ pub use tenant::{
     EnvironmentDocument, PreviousHashDocument, SecretDocument, SecretSource, TenantIdentity,
     VariableDocument,
 };
+pub use tracing::TracingDocument;
 pub use upstream::{
     BalanceName, EjectionDocument, HealthCheckDocument, HealthCheckName, ProtocolName,
     TargetDocument, UpstreamCertificateDocument,
@@ -50,7 +52,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "knoxcall configuration")]
 pub struct Document {
-    /// Where requests are accepted. Default: one listener on 127.0.0.1:8080.
+    /// Where requests are accepted: at most 256. Default: one listener on
+    /// 127.0.0.1:8080.
     pub listeners: Vec<ListenerDocument>,
     /// The read-only listener for health and metrics.
     pub admin: AdminDocument,
@@ -67,6 +70,8 @@ pub struct Document {
     pub upstream: UpstreamDocument,
     /// The program's log and the request log.
     pub logging: LoggingDocument,
+    /// Spans of requests, exported by OTLP.
+    pub tracing: TracingDocument,
 
     /// Whose gateway this is, and under which hosts it answers.
     pub tenant: TenantIdentity,
@@ -108,6 +113,7 @@ pub struct ProcessDocument {
     pub counters: CountersDocument,
     pub upstream: UpstreamDocument,
     pub logging: LoggingDocument,
+    pub tracing: TracingDocument,
 }
 
 impl Document {
@@ -121,6 +127,7 @@ impl Document {
             counters: self.counters,
             upstream: self.upstream,
             logging: self.logging,
+            tracing: self.tracing,
         };
         let tenant = TenantDocument {
             tenant: self.tenant,

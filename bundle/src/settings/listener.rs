@@ -10,6 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::secret::SecretValue;
 
+/// An upgrade hands each over, and for a while two processes have them all: far
+/// below the 1,024 files that a process may have open by default.
+pub const MOST_LISTENERS: usize = 256;
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     pub address: SocketAddr,

@@ -65,6 +65,7 @@ fn document(loaded: &Loaded, process: ProcessDocument, tenant: TenantDocument) -
         counters: process.counters,
         upstream: process.upstream,
         logging: process.logging,
+        tracing: process.tracing,
         tenant: tenant.tenant,
         environments: Vec::new(),
         variables: tenant.variables,

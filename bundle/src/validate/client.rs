@@ -101,9 +101,9 @@ impl Holders {
 
 impl Holder {
     fn join(&self, holders: &mut Vec<Self>, at: &At<'_>, remedy: &str, problems: &mut Problems) {
-        let other = holders.iter().find(|other| {
-            other.index != self.index && meet(&other.assignments, &self.assignments)
-        });
+        let other = holders
+            .iter()
+            .find(|other| other.index != self.index && meet(&other.assignments, &self.assignments));
         if let Some(other) = other {
             let message = "is shared, on the same route, with";
             problems.add_clash(at, message, place("clients", other.index), remedy);

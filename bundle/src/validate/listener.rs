@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::document::{ListenerDocument, ProcessDocument, ProxyProtocolDocument};
 use crate::problem::{At, Problems};
-use crate::settings::Listener;
+use crate::settings::{Listener, MOST_LISTENERS};
 
 use super::{Sources, address, listener_tls};
 
@@ -22,6 +22,7 @@ pub(super) fn listeners(
         return (vec![Listener::plain(DEFAULT)], vec![0]);
     }
     let section = At::ROOT.key("listeners");
+    tell_too_many(document.listeners.len(), &section, problems);
     let listeners = document.listeners.iter().enumerate();
     listeners
         .filter_map(|(index, document)| {
@@ -29,6 +30,14 @@ pub(super) fn listeners(
             Some((listener(document, sources, &at, problems)?, index))
         })
         .unzip()
+}
+
+fn tell_too_many(count: usize, section: &At<'_>, problems: &mut Problems) {
+    if count > MOST_LISTENERS {
+        let message = format!("has {count} entries, of {MOST_LISTENERS} at most");
+        let remedy = "an upgrade hands all sockets over at once; start several gateways";
+        problems.add(section, message, remedy);
+    }
 }
 
 fn listener(

@@ -31,6 +31,7 @@ mod target;
 mod templates;
 mod tenant;
 mod time;
+mod tracing;
 mod upstream;
 mod upstream_certificate;
 

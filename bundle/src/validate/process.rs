@@ -16,6 +16,7 @@ use crate::settings::{
 use super::context::place;
 use super::masking::obfuscate;
 use super::redis_url::redis_url;
+use super::tracing::tracing;
 use super::{Sources, address, header, listener};
 
 pub(crate) fn process(
@@ -30,6 +31,7 @@ pub(crate) fn process(
     let upstream = upstream(&document.upstream, problems);
     let counters = counters(&document.counters, sources, problems);
     let logging = logging(&document.logging, sources, problems);
+    let tracing = tracing(&document.tracing, sources, problems);
     Some(Settings {
         listeners,
         admin,
@@ -39,6 +41,7 @@ pub(crate) fn process(
         counters: counters?,
         upstream,
         logging,
+        tracing,
     })
 }
 

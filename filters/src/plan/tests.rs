@@ -3,6 +3,7 @@ use knoxcall_bundle::{JsonTemplate, RouteEnvironment};
 use super::*;
 use crate::sample::{self, NOW, Request, TOKEN};
 use crate::testing::{admitted, injecting, request, tenant_with, without_token_in};
+use crate::trace_context::Span;
 
 const ID: &str = "01990000-0000-7000-8000-000000000001";
 static REQUEST_ID: HeaderValue = HeaderValue::from_static(ID);
@@ -10,6 +11,7 @@ const FACTS: RequestFacts<'static> = RequestFacts {
     request_id: &REQUEST_ID,
     now: NOW,
     proto: Proto::Http,
+    span: Span::Absent,
 };
 
 fn planned(environment: RouteEnvironment, request: &Request) -> Result<Plan, Refusal> {

@@ -16,6 +16,7 @@ use knoxcall_filters::plan::{
 };
 use knoxcall_filters::rate_limit::limits;
 use knoxcall_filters::signature::{presented, verify};
+use knoxcall_filters::trace_context::Span;
 use knoxcall_filters::{
     Admitted, EdgeRules, Head, Refusal, RouteTable, Trail, admit, hygiene, locate,
 };
@@ -200,6 +201,7 @@ fn print_plan(
         request_id: &HeaderValue::from_static("00000000-0000-7000-8000-000000000000"),
         now,
         proto: Proto::Http,
+        span: Span::Absent,
     };
     let rewritten = plan_body(admitted, head, body, &facts)?;
     let plan = plan(

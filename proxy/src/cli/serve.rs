@@ -5,14 +5,17 @@ use clap::{Args, ValueEnum};
 use knoxcall_bundle::settings::LogFormat;
 
 use super::switch;
+use crate::server::{self, Beginning};
 use crate::source::{Overrides, Source};
-use crate::{hardening, logging, server};
+use crate::upgrade::{Place, When};
+use crate::{hardening, logging};
 
 /// Run the gateway
 ///
 /// SIGHUP, or a change of the configuration or of a file it names, reloads it.
 /// SIGTERM drains: /healthz turns 503, the listeners close, running requests
-/// finish.
+/// finish. With --upgrade, a running process hands its listeners over, and no
+/// request fails.
 #[derive(Args)]
 pub struct Serve {
     /// The configuration, in YAML
@@ -35,6 +38,24 @@ pub struct Serve {
     /// How to log [default: the file's, human on a terminal, else json]
     #[arg(long, env = "KNOXCALL_LOG_FORMAT", value_enum)]
     log_format: Option<Format>,
+
+    /// Take the place of the running process: check the configuration, take over
+    /// its listening sockets, serve, and let it finish
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "now"
+    )]
+    upgrade: Option<When>,
+
+    /// Where a running process waits for the one that takes its place [default:
+    /// upgrade.sock in $RUNTIME_DIRECTORY, else knoxcall-upgrade.sock in
+    /// $XDG_RUNTIME_DIR, else upgrade.sock in /run/knoxcall if that is there]
+    #[arg(long, env = "KNOXCALL_UPGRADE_SOCKET", value_name = "PATH")]
+    upgrade_socket: Option<PathBuf>,
 
     #[command(flatten)]
     overrides: Overrides,
@@ -72,8 +93,15 @@ impl Serve {
         if let Err(error) = hardening::forbid_dumps() {
             tracing::warn!(%error, "core dumps are not forbidden");
         }
+        let beginning = Beginning {
+            upgrade: self.upgrade,
+            place: self
+                .upgrade_socket
+                .map(Place::asked_for)
+                .or_else(Place::usual),
+        };
         match self.deployment_mode {
-            DeploymentMode::Standalone => server::run(source, loaded)?,
+            DeploymentMode::Standalone => server::run(source, loaded, beginning)?,
         }
         Ok(ExitCode::SUCCESS)
     }

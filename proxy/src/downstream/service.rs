@@ -14,11 +14,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
+use rustix::net::{SocketFlags, accept_with};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::door::{Entry, enter};
 use crate::edge::connection::Edge;
+use crate::edge::connections::Arrival;
 use crate::gateway::Gateway;
 use crate::lifecycle::Event;
 use crate::listening::{Alive, Bound};
@@ -41,6 +43,7 @@ struct Acceptor {
     /// Its index among the listeners.
     listener: usize,
     shutdown: ShutdownWatch,
+    _accepts: Arrival,
 }
 
 impl EdgeService {
@@ -59,17 +62,10 @@ impl EdgeService {
     }
 
     /// The sockets of all listeners, in their order.
-    fn listen(&mut self, table: Option<&ListenFds>) -> io::Result<Vec<Arc<TcpListener>>> {
+    fn listen(&mut self) -> io::Result<Vec<Arc<TcpListener>>> {
         let sockets = std::mem::take(&mut self.sockets);
         let sockets = sockets.into_iter();
-        sockets
-            .map(|bound| {
-                if let Some(table) = table {
-                    bound.enter(table);
-                }
-                bound.listen().map(Arc::new)
-            })
-            .collect()
+        sockets.map(|bound| bound.listen().map(Arc::new)).collect()
     }
 }
 
@@ -77,12 +73,12 @@ impl EdgeService {
 impl Service for EdgeService {
     async fn start_service(
         &mut self,
-        table: Option<ListenFds>,
+        _: Option<ListenFds>,
         shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
         let _alive = Alive::new(NAME, shutdown.clone(), self.events.clone());
-        let listeners = match self.listen(table.as_ref()) {
+        let listeners = match self.listen() {
             Ok(listeners) => listeners,
             Err(error) => return tracing::error!(%error, "the sockets cannot be listened on"),
         };
@@ -95,10 +91,13 @@ impl Service for EdgeService {
                     edge: self.edge.clone(),
                     listener,
                     shutdown: shutdown.clone(),
+                    _accepts: self.gateway.connections.arrive(),
                 };
                 tasks.spawn_on(acceptor.run(socket.clone()), &runtime);
             }
         }
+        // Nobody listens any more only when the process is ending anyway.
+        let _ = self.events.send(Event::Listening);
         // Each runs until the shutdown; one that has ended before it has died,
         // and the service with it.
         while tasks.join_next().await.is_some() && *shutdown.borrow() {}
@@ -115,7 +114,7 @@ impl Acceptor {
         loop {
             let accepted = tokio::select! {
                 accepted = socket.accept() => accepted,
-                _ = self.shutdown.wait_for(|stop| *stop) => return,
+                () = stopped(&mut self.shutdown) => return self.serve_waiting(&socket),
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -134,12 +133,25 @@ impl Acceptor {
         }
     }
 
+    /// Those that the kernel has accepted for us, and would reset. A successor
+    /// has the same queue.
+    fn serve_waiting(&self, socket: &TcpListener) {
+        if self.gateway.is_succeeded() {
+            return;
+        }
+        while let Ok((stream, peer)) = accept_at_once(socket) {
+            self.serve(stream, peer);
+        }
+    }
+
     /// On any of the workers, until it ends or the cut is made.
     fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         let (gateway, edge) = (self.gateway.clone(), self.edge.clone());
         let (listener, shutdown) = (self.listener, self.shutdown.clone());
+        let arrival = gateway.connections.arrive();
         pingora_runtime::current_handle().spawn(async move {
-            let connection = connection(&gateway, &edge, listener, (stream, peer), &shutdown);
+            let accepted = (stream, peer, arrival);
+            let connection = connection(&gateway, &edge, listener, accepted, &shutdown);
             gateway.cutoff.unless_cut(pin!(connection)).await;
         });
     }
@@ -150,16 +162,31 @@ pub async fn connection(
     gateway: &Gateway,
     edge: &Arc<Edge>,
     listener: usize,
-    (stream, peer): (TcpStream, SocketAddr),
+    (stream, peer, arrival): (TcpStream, SocketAddr, Arrival),
     shutdown: &ShutdownWatch,
 ) {
     // Of a socket that is broken already the first read will tell.
     let _ = stream.set_nodelay(true);
-    match enter(gateway, listener, stream, peer).await {
+    let entry = enter(gateway, listener, stream, peer).await;
+    drop(arrival);
+    match entry {
         Entry::Accepted(connection) => edge.accepted(connection, shutdown).await,
         Entry::Overloaded(stream, peer) => edge.refuse_overload(stream, peer).await,
         Entry::Closed => {}
     }
+}
+
+async fn stopped(shutdown: &mut ShutdownWatch) {
+    // Without anybody who could stop it, it has been.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Whether tokio has heard of a connection yet is of no matter here.
+fn accept_at_once(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let stream = std::net::TcpStream::from(accept_with(socket, flags)?);
+    let peer = stream.peer_addr()?;
+    Ok((TcpStream::from_std(stream)?, peer))
 }
 
 /// It was gone before it was accepted: the next one may be sound.

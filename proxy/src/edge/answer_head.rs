@@ -88,6 +88,10 @@ impl AnswerHead {
     ) -> (Box<ResponseHeader>, Ending) {
         let ending = Ending::of(&self, request);
         frame(&mut self.headers, ending);
+        if self.status == StatusCode::SWITCHING_PROTOCOLS {
+            let switched = HeaderValue::from_static("Upgrade");
+            self.headers.insert(CONNECTION, switched);
+        }
         mark(&mut self.headers, self.status, context);
         (head(self.status, self.headers), ending)
     }
@@ -114,7 +118,7 @@ impl Ending {
     /// Pingora has taken the upstream's chunks apart, so the answer ends as
     /// this client understands it (RFC 9112, section 6.3).
     fn of(head: &AnswerHead, request: &RequestHeader) -> Self {
-        if head.status == StatusCode::NO_CONTENT {
+        if [StatusCode::NO_CONTENT, StatusCode::SWITCHING_PROTOCOLS].contains(&head.status) {
             Self::Head
         } else if head.status == StatusCode::NOT_MODIFIED || request.method == Method::HEAD {
             Self::HeadWithLength
@@ -216,10 +220,10 @@ mod tests {
         version: Version,
         lines: &[(&'static str, &'static str)],
     ) -> Ending {
-        let mut head = ResponseHeader::build(status, None).unwrap();
-        for (name, value) in lines {
-            head.append_header(*name, *value).unwrap();
-        }
+        let head = AnswerHead {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: headers(lines),
+        };
         let mut request = RequestHeader::build(method, b"/", None).unwrap();
         request.set_version(version);
         Ending::of(&head, &request)
@@ -238,6 +242,7 @@ mod tests {
         assert_eq!(ending(200, "HEAD", new, &length), Ending::HeadWithLength);
         assert_eq!(ending(304, "GET", new, &length), Ending::HeadWithLength);
         assert_eq!(ending(204, "GET", new, &length), Ending::Head);
+        assert_eq!(ending(101, "GET", new, &chunked), Ending::Head);
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::HOST;
+use http::header::{HOST, UPGRADE};
 use knoxcall_bundle::Timeouts;
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::Text;
-use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::{ALPN, Digest};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use smallvec::SmallVec;
@@ -21,8 +21,9 @@ use super::context::Context;
 use super::deadline::Deadline;
 use super::failure::{MOST_TRIES, may_connect_again, may_send_again};
 use super::passage::Passage;
-use super::relay::{Broken, Patience, Relay, answer_has_begun, send_last};
+use super::relay::{Broken, Conclusion, Patience, Relay, answer_has_begun, send_last};
 use super::upstream_session::is_grpc;
+use super::websocket::Switched;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Outcome, Picked, Prepared, address_name};
@@ -30,10 +31,18 @@ use crate::upstream::{Outcome, Picked, Prepared, address_name};
 /// The endpoints that a request has been sent to, or tried to.
 pub type Tried = SmallVec<[SocketAddr; 4]>;
 
+/// In a group's key, which counts up from one.
+const HTTP1_ONLY: u64 = 1 << 63;
+
 pub struct Attempt<'a> {
     pub gateway: &'a Arc<Gateway>,
     pub connector: &'a Connector,
     pub passage: &'a Passage<'a>,
+}
+
+pub enum Made {
+    Answered,
+    Switched(Box<Switched>),
 }
 
 pub enum Broke {
@@ -61,7 +70,7 @@ impl Attempt<'_> {
         context: &mut Context,
         deadline: &mut Deadline,
         tried: &mut Tried,
-    ) -> Result<(), Broke> {
+    ) -> Result<Made, Broke> {
         let mut head = self.passage.head(session.req_header(), context)?;
         let snapshot = context.snapshot.clone();
         let prepared = prepared(&snapshot, context)?;
@@ -70,8 +79,15 @@ impl Attempt<'_> {
             head.insert_header(HOST, host)
                 .map_err(|_| Refusal::Internal)?;
         }
-        let peer = picked.peer();
-        let connected = self.connect(&picked, context, tried).await?;
+        let http1_only;
+        let peer = match head.headers.contains_key(UPGRADE) {
+            true => {
+                http1_only = without_http2(picked.peer());
+                &http1_only
+            }
+            false => picked.peer(),
+        };
+        let connected = self.connect(&picked, peer, context, tried).await?;
         let (mut upstream, is_reused) = (connected.session, connected.is_reused);
         note_connection(context, peer, is_reused, upstream.digest());
         if let Err(refusal) = judge_connection(peer, upstream.digest()) {
@@ -84,7 +100,13 @@ impl Attempt<'_> {
         let service = self.passage.service();
         let relay = Relay::new(session, &mut upstream, deadline, patience, service);
         match relay.run(head, context).await {
-            Ok(over) => {
+            Ok(Conclusion::Switched(inspection)) => {
+                picked.report(answered(context));
+                let switched = Switched::new(upstream, picked, inspection);
+                let switched = switched.ok_or(Refusal::Internal)?;
+                Ok(Made::Switched(Box::new(switched)))
+            }
+            Ok(Conclusion::Answered(over)) => {
                 picked.report(answered(context));
                 if over.is_reusable {
                     self.connector.release(upstream, peer).await;
@@ -92,7 +114,7 @@ impl Attempt<'_> {
                     self.connector.give_up(upstream, peer);
                 }
                 let sent = send_last(session, over.last, context).await;
-                sent.map_err(Broke::for_good)
+                sent.map(|()| Made::Answered).map_err(Broke::for_good)
             }
             Err(Broken::Refused(refusal)) => {
                 picked.report(answered(context));
@@ -103,7 +125,7 @@ impl Attempt<'_> {
                 self.connector.give_up(upstream, peer);
                 let method = &session.req_header().method;
                 let at_hand = context.body.is_some() || session.body_bytes_read() == 0;
-                let was_stale = is_reused && !answer_has_begun(session);
+                let was_stale = is_reused && !answer_has_begun(session) && !is_timeout(&error);
                 let outcome = match was_stale {
                     // Closed while it lay in the pool: the endpoint may be well.
                     true => Outcome::Unknown,
@@ -144,10 +166,11 @@ impl Attempt<'_> {
     async fn connect(
         &self,
         picked: &Picked,
+        peer: &HttpPeer,
         context: &Context,
         tried: &Tried,
     ) -> Result<Connected, Broke> {
-        self.connector.connect(picked.peer()).await.map_err(|error| {
+        self.connector.connect(peer).await.map_err(|error| {
             let error = error.into_up();
             picked.report(Outcome::NotConnected);
             let attempts = context.outcome.attempts;
@@ -166,6 +189,13 @@ fn answered(context: &Context) -> Outcome {
     status
         .and_then(|status| StatusCode::from_u16(status).ok())
         .map_or(Outcome::Unknown, Outcome::Answered)
+}
+
+fn is_timeout(error: &Error) -> bool {
+    matches!(
+        error.etype(),
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout
+    )
 }
 
 fn broke(error: &Error) -> Outcome {
@@ -211,16 +241,19 @@ fn prepared<'s>(snapshot: &'s Snapshot, context: &Context) -> Result<&'s Prepare
         .ok_or(Refusal::Internal)
 }
 
-/// Where an upgrade's try goes.
-pub async fn peer(gateway: &Gateway, context: &mut Context) -> Result<Arc<HttpPeer>, Refusal> {
-    let snapshot = context.snapshot.clone();
-    let prepared = prepared(&snapshot, context)?;
-    context.outcome.attempts += 1;
-    context.note(|record| record.upstream_host = Some(Text::from(&*prepared.authority)));
-    gateway.upstreams.peer(prepared, context.started).await
+/// A WebSocket is asked for over HTTP/1.1 (RFC 8441 would be another way). Its
+/// connections are kept apart: those of the route itself speak HTTP/2.
+fn without_http2(peer: &Arc<HttpPeer>) -> Arc<HttpPeer> {
+    if peer.options.alpn.get_max_http_version() < 2 {
+        return peer.clone();
+    }
+    let mut own = HttpPeer::clone(peer);
+    own.options.alpn = ALPN::H1;
+    own.group_key ^= HTTP1_ONLY;
+    Arc::new(own)
 }
 
-pub fn note_connection(
+fn note_connection(
     context: &mut Context,
     peer: &HttpPeer,
     is_reused: bool,
@@ -234,7 +267,7 @@ pub fn note_connection(
 
 /// Pingora would speak TLS 1.0 to an upstream that knows no better, and take
 /// an address for a name.
-pub fn judge_connection(peer: &HttpPeer, digest: Option<&Digest>) -> Result<(), Refusal> {
+fn judge_connection(peer: &HttpPeer, digest: Option<&Digest>) -> Result<(), Refusal> {
     let uses_old_tls = digest
         .and_then(|digest| digest.ssl_digest.as_ref())
         .is_some_and(|tls| !matches!(tls.version.as_ref(), "TLSv1.2" | "TLSv1.3"));

@@ -46,10 +46,6 @@ impl Share {
         self.bytes += more;
         Ok(())
     }
-
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 impl Drop for Share {

@@ -48,6 +48,11 @@ impl ClientStream {
         }
     }
 
+    /// The connection itself, and what came of it behind the present request.
+    pub fn into_parts(self) -> (Stream, BytesMut) {
+        (self.inner, self.ahead)
+    }
+
     /// What was read from it is unread: whoever reads next begins there.
     pub fn put_back(&mut self, bytes: BytesMut) {
         let later = std::mem::replace(&mut self.ahead, bytes);

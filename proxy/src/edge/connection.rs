@@ -10,14 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use knoxcall_filters::hygiene::{BodyLength, Framing};
 use knoxcall_filters::refusal::Malformation;
 use knoxcall_filters::{Refusal, hygiene};
-use pingora::apps::HttpServerApp;
+use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::answer::raw_answer;
@@ -29,7 +26,6 @@ use super::exchange::{Exchange, Served};
 use super::head_reader::{HeadLimits, ReadHead, read_head};
 use super::http2;
 use super::malformed::record_malformed;
-use super::upgrade::Upgrades;
 use crate::downstream::Accepted;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
@@ -44,16 +40,11 @@ const LINGER_BYTES: usize = 256 * 1024;
 pub struct Edge {
     gateway: Arc<Gateway>,
     connector: Connector,
-    upgrades: Arc<HttpProxy<Upgrades>>,
 }
 
 impl Edge {
-    pub fn new(gateway: Arc<Gateway>, connector: Connector, upgrades: HttpProxy<Upgrades>) -> Self {
-        Self {
-            gateway,
-            connector,
-            upgrades: Arc::new(upgrades),
-        }
+    pub fn new(gateway: Arc<Gateway>, connector: Connector) -> Self {
+        Self { gateway, connector }
     }
 
     /// One connection that its listener has let in.
@@ -62,9 +53,15 @@ impl Edge {
             stream,
             peer,
             permit: _until_the_end,
-            ..
+            tls,
+            listener,
         } = connection;
-        self.serve(stream, peer, shutdown).await;
+        if tls.as_ref().is_some_and(|tls| tls.alpn_h2) {
+            return http2::serve(self.clone(), stream, peer, shutdown.clone()).await;
+        }
+        // Over TLS it would have been agreed on.
+        let may_be_http2 = listener.http2 && tls.is_none();
+        self.serve(stream, peer, may_be_http2, shutdown).await;
     }
 
     pub fn gateway(&self) -> &Arc<Gateway> {
@@ -80,14 +77,16 @@ impl Edge {
     }
 
     /// One connection, of whichever version its first bytes are.
-    async fn serve(self: &Arc<Self>, stream: Stream, peer: IpAddr, shutdown: &ShutdownWatch) {
-        if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            return http2::serve(self.clone(), stream, peer, shutdown.clone()).await;
-        }
+    async fn serve(
+        self: &Arc<Self>,
+        stream: Stream,
+        peer: IpAddr,
+        mut may_be_http2: bool,
+        shutdown: &ShutdownWatch,
+    ) {
         let mut stream = Box::new(ClientStream::new(stream));
         let mut deadline = Deadline::after(self.limits().timeout);
         let exchange = self.exchange(peer);
-        let mut is_first = true;
         loop {
             let (mut head, end) = match read_head(&mut stream, &mut deadline, self.limits()).await {
                 ReadHead::Complete { bytes, end } => (bytes, end),
@@ -96,17 +95,13 @@ impl Edge {
                 }
                 ReadHead::Gone => return,
             };
-            if is_first && head.get(..end) == Some(http2::PREFACE_HEAD) {
+            if may_be_http2 && head.get(..end) == Some(http2::PREFACE_HEAD) {
                 stream.put_back(head);
                 return http2::serve(self.clone(), stream, peer, shutdown.clone()).await;
             }
-            is_first = false;
-            let framing = match self.begin(&mut stream, &mut head, end) {
-                Ok(framing) => framing,
-                Err(refusal) => return self.refuse(stream, &head, peer, &refusal).await,
-            };
-            if may_upgrade(framing) {
-                return self.upgrade(stream, head, shutdown).await;
+            may_be_http2 = false;
+            if let Err(refusal) = self.begin(&mut stream, &mut head, end) {
+                return self.refuse(stream, &head, peer, &refusal).await;
             }
             let mut session = Box::new(ServerSession::new_http1(stream));
             session.set_pipelined_prefix(head);
@@ -125,22 +120,12 @@ impl Edge {
         stream: &mut ClientStream,
         bytes: &mut BytesMut,
         end: usize,
-    ) -> Result<Framing, Refusal> {
+    ) -> Result<(), Refusal> {
         let budget = self.gateway.snapshot.load().head_budget;
         let framing = hygiene::check_raw(bytes.get(..end).unwrap_or_default(), &budget)?;
-        if !may_upgrade(framing) {
-            stream
-                .begin(bytes, end, framing.body)
-                .map_err(|_| Refusal::Malformed(Malformation::InvalidBody))?;
-        }
-        Ok(framing)
-    }
-
-    async fn upgrade(&self, stream: Box<ClientStream>, head: BytesMut, shutdown: &ShutdownWatch) {
-        let mut session = ServerSession::new_http1(stream);
-        session.set_pipelined_prefix(head);
-        // Never reused: what follows may be of either protocol.
-        let _ = self.upgrades.process_new_http(session, shutdown).await;
+        stream
+            .begin(bytes, end, framing.body)
+            .map_err(|_| Refusal::Malformed(Malformation::InvalidBody))
     }
 
     fn limits(&self) -> HeadLimits {
@@ -185,12 +170,6 @@ impl Edge {
         let _ = tokio::time::timeout(LINGER, send(&mut stream, &answer)).await;
         let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
     }
-}
-
-/// A request with a body is none to upgrade (RFC 9110, section 7.8, allows
-/// it; nobody does it).
-fn may_upgrade(framing: Framing) -> bool {
-    framing.asks_websocket && framing.body == BodyLength::Exactly(0)
 }
 
 fn head_limits(snapshot: &Snapshot) -> HeadLimits {

@@ -13,6 +13,7 @@ const SHARDS: usize = 16;
 #[derive(Default)]
 pub struct Connections {
     total: AtomicUsize,
+    arriving: AtomicUsize,
     by_address: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
 }
 
@@ -28,6 +29,9 @@ pub struct Permit {
     connections: Arc<Connections>,
     address: Option<IpAddr>,
 }
+
+/// Whoever accepts, or has been accepted and not yet admitted.
+pub struct Arrival(Arc<Connections>);
 
 impl Permit {
     /// For one that was admitted before its address was known. `false`: over
@@ -45,6 +49,18 @@ impl Permit {
 impl Connections {
     pub fn open(&self) -> usize {
         self.total.load(Ordering::Relaxed)
+    }
+
+    /// May another one be open in a moment? Not once everybody who accepts has
+    /// ended.
+    pub fn expects_more(&self) -> bool {
+        self.arriving.load(Ordering::Acquire) > 0
+    }
+
+    /// Until it is dropped, one more may be open in a moment.
+    pub fn arrive(self: &Arc<Self>) -> Arrival {
+        self.arriving.fetch_add(1, Ordering::AcqRel);
+        Arrival(self.clone())
     }
 
     /// `None`: over a limit.
@@ -96,6 +112,12 @@ fn counted_as(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        self.0.arriving.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -194,6 +216,17 @@ mod tests {
         assert_eq!(counted, [true, true, false]);
         held.remove(0);
         assert!(connections.admit(address(1), LIMITS).is_some());
+    }
+
+    #[test]
+    fn more_are_expected_while_somebody_accepts() {
+        let connections = Arc::new(Connections::default());
+        let acceptor = connections.arrive();
+        let accepted = connections.arrive();
+        drop(acceptor);
+        assert!(connections.expects_more());
+        drop(accepted);
+        assert!(!connections.expects_more());
     }
 
     #[test]

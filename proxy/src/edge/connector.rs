@@ -60,10 +60,7 @@ impl Connector {
         } else if may_be_http1 {
             Ok(http1(stream, peer, false))
         } else {
-            Error::e_explain(
-                ErrorType::HandshakeError,
-                "the upstream does not speak HTTP/2",
-            )
+            Err(Error::new(ErrorType::H2Error))
         }
     }
 
@@ -71,7 +68,7 @@ impl Connector {
         let mut settings = H2HandshakeSettings::new();
         settings.max_streams = peer.options.max_h2_streams;
         settings.ping_interval = peer.options.h2_ping_interval;
-        let connection = handshake(stream, settings).await?;
+        let connection = handshake(stream, settings).await.map_err(not_http2)?;
         let session = connection.spawn_stream().await?;
         if connection.more_streams_allowed() {
             let pool = self.http2.in_use_pool();
@@ -120,6 +117,12 @@ fn http1(stream: Stream, peer: &HttpPeer, is_reused: bool) -> Connected {
 fn http2(session: Http2, is_reused: bool) -> Connected {
     let session = UpstreamSession::Http2(Box::new(session));
     Connected { session, is_reused }
+}
+
+/// Pingora's word for it is that of TLS.
+fn not_http2(mut error: Box<Error>) -> Box<Error> {
+    error.etype = ErrorType::H2Error;
+    error
 }
 
 /// In clear there is nobody to ask: a route that says HTTP/2 is believed.

@@ -7,17 +7,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use knoxcall_filters::Refusal;
 use knoxcall_filters::leak_guard::Findings;
 use knoxcall_filters::plan::Proto;
 use knoxcall_filters::rate_limit::Quota;
 use knoxcall_filters::table::TargetIndex;
+use knoxcall_filters::trace_context::Span;
+use knoxcall_filters::{ClientCertificate, Head};
 use knoxcall_ledger::{EndedBy, RequestRecord};
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::buffered::Share;
 use crate::gateway::Gateway;
+use crate::health::Probe;
 use crate::snapshot::Snapshot;
+use crate::spans::OwnSpan;
 
 /// Always ours, a UUIDv7: sorts by time.
 #[derive(Clone)]
@@ -34,11 +37,15 @@ pub struct Context {
     pub started: Instant,
     /// How the client's connection came in.
     pub proto: Proto,
+    /// The client's, as far as this request's snapshot believes it.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The same moment by the clock on the wall.
     pub arrived: SystemTime,
     /// Boxed, because it is moved to the ledger when all is over. `None` where
-    /// the ledger would keep nothing.
+    /// nobody would keep anything of it.
     record: Option<Box<RequestRecord>>,
+    /// `None`: not exported.
+    span: Option<OwnSpan>,
     pub outcome: Outcome,
     /// Where the request goes.
     pub target: Option<TargetIndex>,
@@ -48,8 +55,6 @@ pub struct Context {
     pub buffered: Share,
     /// The limit nearest to running out, once limits were consulted.
     pub quota: Option<Quota>,
-    /// Set by a phase that fails, for the one that answers.
-    pub refusal: Option<Refusal>,
 }
 
 /// How it went: for the metrics, and for the record where there is one.
@@ -101,10 +106,8 @@ impl Context {
         let snapshot = gateway.snapshot.load_full();
         let arrived = SystemTime::now();
         let id = RequestId::at(arrived);
-        let record = gateway.ledger.keeps_records().then(|| {
-            let masks = snapshot.obfuscator.clone();
-            Box::new(RequestRecord::new(id.uuid(), arrived, masks))
-        });
+        let keeps_record = gateway.ledger.keeps_records();
+        let record = keeps_record.then(|| new_record(&id, arrived, &snapshot));
         gateway.metrics.requests_active.inc();
         let most = snapshot.settings.limits.max_buffered;
         let buffered = Share::new(&gateway.buffered, most);
@@ -114,14 +117,15 @@ impl Context {
             id,
             started: Instant::now(),
             proto: Proto::Http,
+            certificate: None,
             arrived,
             record,
+            span: None,
             outcome: Outcome::default(),
             target: None,
             body: None,
             buffered,
             quota: None,
-            refusal: None,
         }
     }
 
@@ -137,7 +141,30 @@ impl Context {
         }
         self.gateway.metrics.leaks.count(found);
         let masked = found.headers + found.body + found.trailers;
-        self.note(|record| record.secrets_masked = masked as u64);
+        self.note(|record| record.secrets_masked += masked as u64);
+    }
+
+    /// Once the head is known, and before anything is noted of it.
+    pub fn begin_span(&mut self, head: &Head) {
+        let Some(spans) = &self.gateway.spans else {
+            return;
+        };
+        if Probe::of_request(head).is_some() {
+            return;
+        }
+        self.span = spans.begin(head, self.id.uuid());
+        if self.span.is_some() && self.record.is_none() {
+            self.record = Some(new_record(&self.id, self.arrived, &self.snapshot));
+        }
+    }
+
+    /// As the upstream's traces see it.
+    pub fn trace_span(&self) -> Span {
+        match (&self.gateway.spans, self.span) {
+            (None, _) => Span::Absent,
+            (Some(_), None) => Span::Unsampled,
+            (Some(_), Some(span)) => Span::Own(span.id),
+        }
     }
 
     /// Notes something for the record.
@@ -163,6 +190,9 @@ impl Drop for Context {
         if std::thread::panicking() {
             record.ended_by = EndedBy::Panic;
         }
+        if let (Some(spans), Some(span)) = (&self.gateway.spans, self.span) {
+            spans.end(span, &record, self.proto);
+        }
         self.gateway.ledger.submit(record);
     }
 }
@@ -180,6 +210,11 @@ impl Context {
             metrics.upstream_latency.observe(first_byte.as_secs_f64());
         }
     }
+}
+
+fn new_record(id: &RequestId, arrived: SystemTime, snapshot: &Snapshot) -> Box<RequestRecord> {
+    let masks = snapshot.obfuscator.clone();
+    Box::new(RequestRecord::new(id.uuid(), arrived, masks))
 }
 
 #[cfg(test)]

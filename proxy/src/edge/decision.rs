@@ -13,7 +13,7 @@ use knoxcall_filters::plan::{BodyNeed, BodyState, body_need, plan_body};
 use knoxcall_filters::rate_limit::{Quota, limits};
 use knoxcall_filters::refusal::LimitScope;
 use knoxcall_filters::signature::{ReplayClaim, presented, verify};
-use knoxcall_filters::{Admitted, Head, Refusal, Trail, admit, hygiene, locate};
+use knoxcall_filters::{Admitted, Head, Refusal, Trail, admit_with, hygiene, locate};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use smallvec::SmallVec;
@@ -133,7 +133,8 @@ fn judge_head<'t, 'h>(
         return Err(Refusal::TooManyUnauthorized { retry_after });
     }
     let mut trail = Trail::default();
-    let admitted = admit(&site, head, unix, &mut trail);
+    let certificate = context.certificate.clone();
+    let admitted = admit_with(&site, head, certificate.as_deref(), unix, &mut trail);
     findings::note_trail(context, &trail);
     if let (Err(Refusal::Unauthorized), Some(address)) = (&admitted, budgeted) {
         gateway.counters.unauthorized().spend(address, now);
@@ -231,6 +232,9 @@ async fn claim_once(
     claim: &ReplayClaim,
     unix: UnixSeconds,
 ) -> Result<(), Refusal> {
+    if !gateway.may_judge(claim.signed_at.0) {
+        return Err(Refusal::SignatureExpired);
+    }
     let outcome = gateway
         .counters
         .claim(&claim.key, unix.0, claim.expires.0, claim.signed_at.0)

@@ -1,11 +1,10 @@
 //! One request and its answer: decide, forward or refuse, conclude.
 //!
-//! Pingora's own proxy task would do for this too; it is left to upgrades
-//! ([`super::upgrade`]). It runs each half of an exchange as a task of its own
-//! with channels between them, boxes each of some twenty phases, and copies
-//! heads from one to the next: half of the processor time of a request. Here
-//! the same sessions and connections of Pingora's meet in one loop
-//! ([`super::relay`]).
+//! Pingora's own proxy task would do for this too. It runs each half of an
+//! exchange as a task of its own with channels between them, boxes each of some
+//! twenty phases, and copies heads from one to the next: half of the processor
+//! time of a request. Here the same sessions and connections of Pingora's meet
+//! in one loop ([`super::relay`]).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::answer::Answer;
 use super::answer_head::is_final;
-use super::attempt::{Attempt, Broke, Tried};
+use super::attempt::{Attempt, Broke, Made, Tried};
 use super::client_stream::ClientStream;
 use super::connector::Connector;
 use super::context::Context;
@@ -29,7 +28,7 @@ use super::failure::{Failure, classify};
 use super::passage::Passage;
 use super::relay::{answer_has_begun, client_patience, within};
 use super::upstream_session::is_grpc;
-use super::{findings, grpc};
+use super::{findings, grpc, websocket};
 use crate::downstream::TlsFacts;
 use crate::gateway::Gateway;
 use crate::health::Probe;
@@ -41,7 +40,7 @@ pub enum Served {
     /// Ready for the next request.
     Reusable(Box<ClientStream>),
     Over,
-    /// The client left before it had its answer.
+    /// The client left before its answer began.
     Abandoned,
 }
 
@@ -55,22 +54,33 @@ impl Exchange<'_> {
     /// Serves the request whose head the session is about to read.
     pub async fn serve(&self, mut session: Box<ServerSession>, deadline: &mut Deadline) -> Served {
         let mut context = Box::new(Context::new(self.gateway));
-        if TlsFacts::of(session.digest()).is_some() {
+        if let Some(tls) = TlsFacts::of(session.digest()) {
             context.proto = Proto::Https;
+            context.certificate = tls.certificate(&context.snapshot.listeners);
         }
         if !matches!(session.read_request().await, Ok(true)) {
             self.refuse_head(&mut session, &mut context).await;
             return Served::Over;
         }
         let answered = self.answer(&mut session, &mut context, deadline).await;
-        let is_answered = answered.is_ok();
+        let is_answered = matches!(answered, Ok(Made::Answered));
         let goes_on = match answered {
-            Ok(()) => true,
+            Ok(Made::Answered) => true,
+            Ok(Made::Switched(switched)) => {
+                note_end(&session, &mut context, false);
+                let gateway = self.gateway;
+                websocket::serve(gateway, session, *switched, &mut context, deadline).await;
+                return Served::Over;
+            }
             Err(failure) => self.fail(&mut session, &mut context, failure).await,
         };
         note_end(&session, &mut context, is_answered);
         if !goes_on {
-            return Served::Abandoned;
+            // Many calls that stream are ended by their client: that is no flood.
+            return match answer_has_begun(&session) {
+                true => Served::Over,
+                false => Served::Abandoned,
+            };
         }
         // A stream of HTTP/2 is given up by itself, without its connection.
         if !session.is_body_done() && !session.is_http2() {
@@ -98,7 +108,7 @@ impl Exchange<'_> {
         session: &mut ServerSession,
         context: &mut Context,
         deadline: &mut Deadline,
-    ) -> Result<(), Failure> {
+    ) -> Result<Made, Failure> {
         let head = head_of(session.req_header());
         findings::note_head(context, &head, self.peer);
         if session.is_http2() {
@@ -111,7 +121,9 @@ impl Exchange<'_> {
                 session.set_keepalive(None);
             }
             let answer = probe.answer(self.gateway);
-            return send(session, context, answer).await;
+            return send(session, context, answer)
+                .await
+                .map(|()| Made::Answered);
         }
         let snapshot = context.snapshot.clone();
         let passage = decide(self.gateway, &snapshot, session, context, self.peer)
@@ -130,7 +142,7 @@ impl Exchange<'_> {
         session: &mut ServerSession,
         context: &mut Context,
         deadline: &mut Deadline,
-    ) -> Result<(), Failure> {
+    ) -> Result<Made, Failure> {
         let mut tried = Tried::new();
         loop {
             let attempt = Attempt {
@@ -139,7 +151,7 @@ impl Exchange<'_> {
                 passage,
             };
             match attempt.make(session, context, deadline, &mut tried).await {
-                Ok(()) => return Ok(()),
+                Ok(made) => return Ok(made),
                 Err(Broke::Refused(refusal)) => return Err(Failure::Refused(refusal)),
                 Err(Broke::Failed { again: true, .. }) => {
                     self.gateway.metrics.upstream_retries.inc();

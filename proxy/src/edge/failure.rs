@@ -81,7 +81,11 @@ pub fn may_connect_again(error: &Error, attempts: u32) -> bool {
 pub fn may_send_again(error: &Error, method: &Method, body_at_hand: bool, attempts: u32) -> bool {
     let broke = matches!(
         error.etype(),
-        ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed
+        ErrorType::ReadError
+            | ErrorType::WriteError
+            | ErrorType::ConnectionClosed
+            // A connection of many streams that its upstream is closing.
+            | ErrorType::H2Error
     );
     let is_upstreams = *error.esource() == ErrorSource::Upstream;
     broke && is_upstreams && body_at_hand && method.is_idempotent() && attempts < MOST_TRIES

@@ -19,6 +19,7 @@ const LONGEST_BODY: usize = 16 * 1024;
 
 /// What the head says of itself, before anything is decided.
 pub fn note_head(context: &mut Context, head: &Head, peer: std::net::IpAddr) {
+    context.begin_span(head);
     let captured = captured_headers(context, head.headers);
     context.note(|record| {
         record.method = Text::from(head.method.as_str());

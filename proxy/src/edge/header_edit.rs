@@ -7,10 +7,9 @@
 //! Names go out in the case that Pingora gives the common ones, else in lower
 //! case; they mean the same (RFC 9110, section 5.1).
 
-use http::response::Parts as ResponseParts;
 use http::{HeaderMap, Version};
 use pingora::Result;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 
 /// What goes to an upstream: of what the client sent, only the method stays.
 pub fn upstream_request(
@@ -33,15 +32,6 @@ pub fn upstream_request(
     let mut request = RequestHeader::from(parts);
     request.set_raw_path(path_and_query)?;
     Ok(request)
-}
-
-/// A reason phrase of the upstream's own is forgotten.
-pub fn edit_response(response: &mut ResponseHeader, edit: impl FnOnce(&mut HeaderMap)) {
-    let (nothing, ()) = http::Response::new(()).into_parts();
-    let taken = std::mem::replace(response, ResponseHeader::from(nothing));
-    let mut parts = ResponseParts::from(taken);
-    edit(&mut parts.headers);
-    *response = ResponseHeader::from(parts);
 }
 
 #[cfg(test)]
@@ -86,21 +76,5 @@ mod tests {
             assert_eq!(request.raw_path(), goes.as_bytes(), "{came}");
             assert_eq!(request.uri.authority(), None);
         }
-    }
-
-    #[test]
-    fn a_response_keeps_its_status_and_headers() {
-        let mut response = ResponseHeader::build(418, Some(1)).unwrap();
-        response
-            .append_header("Content-Type", "text/plain")
-            .unwrap();
-        edit_response(&mut response, |headers| {
-            headers.remove("content-type");
-            headers.insert("content-length", HeaderValue::from(0));
-        });
-        assert_eq!(response.status, 418);
-        let mut wire = Vec::new();
-        response.header_to_h1_wire(&mut wire);
-        assert_eq!(wire, b"Content-Length: 0\r\n");
     }
 }

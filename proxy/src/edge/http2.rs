@@ -60,6 +60,7 @@ struct Streams {
 struct ActiveStream(Arc<Streams>);
 
 /// What happens next on a connection.
+#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost each request")]
 enum Event {
     Accepted(H2Accept),
     Closed,

@@ -2,7 +2,7 @@
 //!
 //! [`connection`] reads and judges raw heads; [`exchange`] serves one request:
 //! [`decision`] decides it, [`attempt`] tries its upstream, [`relay`] carries
-//! request and answer. [`upgrade`] is for connections that become WebSockets.
+//! request and answer. [`websocket`] is for connections that become one.
 
 pub mod answer;
 mod answer_head;
@@ -30,7 +30,7 @@ mod passage;
 mod relay;
 #[cfg(test)]
 mod tests;
-pub mod upgrade;
 mod upstream_session;
 mod upstream_stream;
+pub mod websocket;
 mod wrapped;

@@ -54,6 +54,7 @@ pub fn facts(context: &Context, now: UnixSeconds) -> RequestFacts<'_> {
         request_id: context.id.header_value(),
         now,
         proto: context.proto,
+        span: context.trace_span(),
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::EXPECT;
-use http::{HeaderMap, StatusCode, Version};
+use http::header::{EXPECT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::Service;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -24,6 +24,7 @@ use super::deadline::Deadline;
 use super::outgoing::Outgoing;
 use super::pace::Pace;
 use super::upstream_session::{Heard, UpstreamSession};
+use super::websocket::Inspection;
 
 /// For an upstream that no longer takes the request, to say why: most often
 /// it has said so already.
@@ -35,6 +36,7 @@ pub struct Relay<'r> {
     deadline: &'r mut Deadline,
     patience: Patience,
     request: Request,
+    asks_websocket: bool,
     pace: Pace,
     service: &'r Service,
     /// Since the final head is here.
@@ -85,6 +87,13 @@ enum Request {
     Unwanted(Box<Error>),
 }
 
+/// How a conversation ends.
+pub enum Conclusion {
+    Answered(Over),
+    /// The upstream has agreed to a WebSocket, and the client knows.
+    Switched(Option<Inspection>),
+}
+
 /// What is left of an exchange whose answer is here.
 pub struct Over {
     /// For [`send_last`], once the upstream's connection is back in the pool:
@@ -125,6 +134,7 @@ impl<'r> Relay<'r> {
             upstream,
             deadline,
             request: Request::Comes,
+            asks_websocket: false,
             pace: Pace::new(patience.least_rate),
             patience,
             service,
@@ -138,7 +148,7 @@ impl<'r> Relay<'r> {
         mut self,
         head: Box<RequestHeader>,
         context: &mut Context,
-    ) -> Result<Over, Broken> {
+    ) -> Result<Conclusion, Broken> {
         if let Some(ends) = self.patience.ends {
             self.deadline.set(left_until(ends));
         }
@@ -154,10 +164,13 @@ impl<'r> Relay<'r> {
                     }
                     self.forward(part).await;
                 }
+                Event::FromUpstream(Ok(Heard::Head)) if self.has_switched() => {
+                    return self.switch(context).await.map(Conclusion::Switched);
+                }
                 Event::FromUpstream(Ok(heard)) => {
                     if let Some(last) = self.answer(heard, context).await? {
                         let is_reusable = matches!(self.request, Request::Sent);
-                        return Ok(Over { last, is_reusable });
+                        return Ok(Conclusion::Answered(Over { last, is_reusable }));
                     }
                 }
                 Event::FromUpstream(Err(error)) => return Err(self.broken(error).into()),
@@ -203,6 +216,7 @@ impl<'r> Relay<'r> {
         context: &mut Context,
     ) -> Result<()> {
         let awaits_leave = head.headers.contains_key(EXPECT);
+        self.asks_websocket = head.headers.contains_key(UPGRADE);
         let body = context.body.clone();
         let has_body = match &body {
             Some(body) => !body.is_empty(),
@@ -302,7 +316,11 @@ impl<'r> Relay<'r> {
             return last;
         };
         let part = part.clone();
-        match self.outgoing.as_mut().and_then(|out| out.trailers(trailers)) {
+        match self
+            .outgoing
+            .as_mut()
+            .and_then(|out| out.trailers(trailers))
+        {
             Some(trailers) => Some(Last::Trailers { part, trailers }),
             None => last,
         }
@@ -317,7 +335,7 @@ impl<'r> Relay<'r> {
         };
         let status = upstream.status;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            // Nobody asked.
+            // Nobody asked, or not for that.
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader).into());
         }
         if status.is_informational() {
@@ -336,6 +354,40 @@ impl<'r> Relay<'r> {
         self.outgoing = Some(Outgoing::begin(self.service, head, request, context)?);
         let is_all = self.upstream.has_ended()?;
         self.pass_on(Bytes::new(), is_all, context).await
+    }
+
+    /// The plan asks for no other protocol.
+    fn has_switched(&self) -> bool {
+        let agrees = |head: &ResponseHeader| {
+            let protocol = head.headers.get(UPGRADE).map(HeaderValue::as_bytes);
+            head.status == StatusCode::SWITCHING_PROTOCOLS
+                && protocol.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"))
+        };
+        self.asks_websocket && self.upstream.head().is_some_and(agrees)
+    }
+
+    /// Tells the client.
+    async fn switch(&mut self, context: &mut Context) -> Result<Option<Inspection>, Broken> {
+        let Some(upstream) = self.upstream.head() else {
+            return Err(Error::new_up(ErrorType::InternalError).into());
+        };
+        context.outcome.upstream_status = Some(upstream.status.as_u16());
+        context.outcome.first_byte = Some(context.started.elapsed());
+        let has_extensions = upstream.headers.contains_key(SEC_WEBSOCKET_EXTENSIONS);
+        let (service, request) = (self.service, self.session.req_header());
+        let head = AnswerHead::of(upstream)?;
+        let mut outgoing = Outgoing::begin(service, head, request, context)?;
+        let leaving = outgoing.feed(service, Bytes::new(), false, request, context)?;
+        outgoing.note_findings(context);
+        let Some((head, _)) = leaving.head else {
+            return Err(Error::new_up(ErrorType::InternalError).into());
+        };
+        self.write_head(head, context).await?;
+        let guard = service.leak_guard.as_ref().filter(|_| !has_extensions);
+        Ok(guard.map(|guard| Inspection {
+            guard: guard.clone(),
+            mode: service.leak_guard_mode,
+        }))
     }
 
     /// A part of the answer's body, as far as it may leave. The last one is left

@@ -10,8 +10,6 @@ use knoxcall_filters::Refusal;
 use knoxcall_ledger::{Config, Ledger, Sink};
 use pingora::connectors::ConnectorOptions;
 use pingora::protocols::http::ServerSession;
-use pingora::server::configuration::ServerConf;
-use pingora_proxy::http_proxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -21,7 +19,6 @@ use super::connector::Connector;
 use super::deadline::Deadline;
 use super::decision::PANIC_HEADER;
 use super::exchange::{Exchange, Served};
-use super::upgrade::Upgrades;
 use crate::downstream::service::connection;
 use crate::gateway::Gateway;
 use crate::lifecycle::watch_panics;
@@ -77,7 +74,9 @@ async fn exchange(edge: &Arc<Edge>, listener: &TcpListener, request: String) -> 
     let served = tokio::spawn(async move {
         let (_sender, shutdown) = watch::channel(false);
         let gateway = edge.gateway().clone();
-        connection(&gateway, &edge, 0, accepted, &shutdown).await;
+        let (stream, remote) = accepted;
+        let arrived = (stream, remote, gateway.connections.arrive());
+        connection(&gateway, &edge, 0, arrived, &shutdown).await;
     });
     client.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -117,10 +116,7 @@ async fn a_panic_ends_its_connection_only_is_counted_and_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = gateway(folder.path());
     watch_panics(&gateway);
-    let conf = Arc::new(ServerConf::default());
-    let upgrades = http_proxy(&conf, Upgrades::new(gateway.clone()));
-    let connector = connector();
-    let edge = Arc::new(Edge::new(gateway.clone(), connector, upgrades));
+    let edge = Arc::new(Edge::new(gateway.clone(), connector()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
 
     let head = "GET /livez HTTP/1.1\r\nHost: acme.test\r\nConnection: close\r\n";

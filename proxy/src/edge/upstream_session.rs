@@ -18,6 +18,7 @@ use pingora::protocols::http::v1::client::HttpSession as Http1;
 use pingora::protocols::http::v2::client::Http2Session as Http2;
 use pingora::{Error, ErrorType, Result};
 
+#[expect(clippy::large_enum_variant, reason = "the common one costs no box")]
 pub enum UpstreamSession {
     Http1(Http1),
     Http2(Box<Http2>),

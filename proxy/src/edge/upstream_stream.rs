@@ -45,6 +45,12 @@ impl UpstreamStream {
         })
     }
 
+    /// The connection itself, what was read of it ahead, and what is still to be
+    /// written to it.
+    pub fn into_parts(self) -> (Stream, BytesMut, BytesMut) {
+        (self.inner, self.early, self.held)
+    }
+
     fn poll_send_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
             let sent = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.held))?;

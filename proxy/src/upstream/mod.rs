@@ -196,12 +196,6 @@ impl Upstreams {
             .current(&self.book, now)
             .unwrap_or_else(|| prepared.refresh(&self.reserved))
     }
-
-    /// The peer for one try.
-    pub async fn peer(&self, prepared: &Prepared, now: Instant) -> Result<Arc<HttpPeer>, Refusal> {
-        let picked = self.pick(prepared, now, &[], None).await?;
-        Ok(picked.peer().clone())
-    }
 }
 
 /// Members that are full.

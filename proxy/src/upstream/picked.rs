@@ -9,7 +9,6 @@ use std::time::Instant;
 use http::{HeaderValue, StatusCode};
 use knoxcall_bundle::Ejection;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType};
 
 use super::members::{Member, Members};
 
@@ -117,47 +116,5 @@ impl Picked {
 impl Drop for Picked {
     fn drop(&mut self) {
         self.member.endpoint.leave();
-    }
-}
-
-impl Outcome {
-    pub fn of(error: &Error) -> Self {
-        match error.esource() {
-            ErrorSource::Upstream => Self::of_upstream(error.etype()),
-            ErrorSource::Downstream | ErrorSource::Internal | ErrorSource::Unset => Self::Unknown,
-        }
-    }
-
-    fn of_upstream(kind: &ErrorType) -> Self {
-        match kind {
-            ErrorType::ConnectTimedout
-            | ErrorType::ConnectRefused
-            | ErrorType::ConnectNoRoute
-            | ErrorType::ConnectError
-            | ErrorType::SocketError
-            | ErrorType::BindError
-            | ErrorType::TLSHandshakeFailure
-            | ErrorType::TLSHandshakeTimedout
-            | ErrorType::HandshakeError
-            | ErrorType::InvalidCert => Self::NotConnected,
-            ErrorType::ReadTimedout | ErrorType::WriteTimedout => Self::TimedOut,
-            _ => Self::Broke,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_an_upstream_did_says_something_of_it() {
-        let up = |kind| Outcome::of(&Error::new_up(kind));
-        assert_eq!(up(ErrorType::ConnectRefused), Outcome::NotConnected);
-        assert_eq!(up(ErrorType::InvalidCert), Outcome::NotConnected);
-        assert_eq!(up(ErrorType::ReadTimedout), Outcome::TimedOut);
-        assert_eq!(up(ErrorType::ConnectionClosed), Outcome::Broke);
-        let down = Error::new_down(ErrorType::ConnectionClosed);
-        assert_eq!(Outcome::of(&down), Outcome::Unknown);
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use knoxcall_bundle::UpstreamProtocol;
 use serde_json::{Value, json};
 
 use super::members::{Member, Members};
@@ -62,6 +63,11 @@ fn pool(prepared: &Prepared, now: Instant) -> Value {
         .collect();
     json!({
         "environment": prepared.environment.as_str(),
+        "protocol": match prepared.protocol {
+            UpstreamProtocol::Http1 => "http1",
+            UpstreamProtocol::Http2 => "http2",
+            UpstreamProtocol::Auto => "auto",
+        },
         "targets": targets,
         "endpoints": endpoints,
     })

@@ -51,6 +51,7 @@ mod shutdown;
 mod signature;
 mod signature_bodies;
 mod slow;
+mod spans;
 mod templates;
 mod tls_downstream;
 mod upgrade;

@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use knoxcall_tests::{Config, Gateway, Request, Upstream, eventually, pause};
+use knoxcall_tests::{
+    Config, Gateway, Over, RawClient, Request, Upstream, eventually, full, pause,
+};
 use serde_json::json;
 
 #[test]
@@ -96,6 +98,96 @@ fn a_reload_that_would_move_listeners_is_refused() {
     gateway.get("/").assert_served();
     let log = gateway.process().stderr() + &gateway.process().stdout();
     assert!(log.contains("listener"), "{log}");
+    assert!(log.contains("serve --upgrade"), "the way is named: {log}");
+}
+
+#[test]
+fn a_reload_that_would_change_what_a_listener_speaks_is_refused() {
+    let upstream = Upstream::start();
+    let config = Config::new(upstream.address());
+    let gateway = Gateway::start(&config);
+    let other = [
+        json!({"proxy_protocol": {"from": ["127.0.0.1"]}}),
+        json!({"http2": false}),
+    ];
+    for (number, listener) in (1_i32..).zip(other) {
+        // With a change that alone would be taken over.
+        let changed = config
+            .clone()
+            .listener(listener.clone())
+            .edit_route("echo", json!({"inject_headers": {"x-version": "2"}}));
+        gateway.rewrite(&changed);
+        eventually("the refusal", || {
+            (gateway.reloads("refused") >= f64::from(number)).then_some(())
+        });
+        gateway.get("/").assert_served();
+        let seen = upstream.last_request();
+        assert_eq!(seen.header("x-version"), None, "{listener}: all or nothing");
+    }
+}
+
+/// In KiB, as the kernel counts it.
+fn resident(gateway: &mut Gateway) -> u64 {
+    let id = gateway.process().id();
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let words = line.and_then(|line| line.split_whitespace().nth(1));
+    words.unwrap().parse().unwrap()
+}
+
+/// The first reloads fill what later ones use again.
+#[test]
+fn memory_stays_flat_over_many_reloads_under_load() {
+    const GROWTH: u64 = 16 * 1024;
+    let (warm, rest) = if full() { (200, 800) } else { (20, 20) };
+    let upstream = Upstream::scripted(|session| {
+        while session.request()?.is_some() {
+            session.answer("served")?;
+        }
+        Ok(())
+    });
+    let config = Config::new(upstream.address());
+    let mut gateway = Gateway::start(&config);
+    let address = gateway.address();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            let mut client = RawClient::connect(address);
+            let mut count = 0;
+            while !done.load(Ordering::Relaxed) {
+                client.send(Request::post("/", "body").bytes());
+                client.read().assert_served();
+                count += 1;
+                pause(std::time::Duration::from_millis(1));
+            }
+            count
+        });
+        let over = Over(&done);
+        let reload = |gateway: &Gateway, number: u32| {
+            let text = number.to_string();
+            let before = gateway.reloads("applied");
+            gateway.rewrite(&config.clone().variable("n", json!({"production": text})));
+            gateway.signal("HUP");
+            eventually("the reload", || {
+                (gateway.reloads("applied") > before).then_some(())
+            });
+        };
+        for number in 0..warm {
+            reload(&gateway, number);
+        }
+        let before = resident(&mut gateway);
+        for number in 0..rest {
+            reload(&gateway, number);
+        }
+        let after = resident(&mut gateway);
+        drop(over);
+        assert!(caller.join().unwrap() > 0);
+        assert!(
+            after < before + GROWTH,
+            "from {before} to {after} KiB over {rest} reloads"
+        );
+        assert_eq!(gateway.reloads("refused"), 0.0);
+    });
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use knoxcall_tests::{
-    Config, Gateway, Http2Client, Process, RawClient, Request, Upstream, eventually, free_port,
-    full, pause,
+    Config, Gateway, Http2Client, Over, Process, RawClient, Request, Upstream, eventually,
+    free_port, full, pause,
 };
 use serde_json::json;
 
@@ -96,10 +96,11 @@ fn under_load(address: SocketAddr, change: impl FnOnce()) -> [usize; 3] {
         for request in [fast, slow] {
             loads[2].push(scope.spawn(move || ask_over_http2(address, request, done)));
         }
+        let over = Over(done);
         pause(Duration::from_millis(200));
         change();
         pause(Duration::from_millis(200));
-        done.store(true, Ordering::Relaxed);
+        drop(over);
         loads.map(|load| load.into_iter().map(|asks| asks.join().unwrap()).sum())
     })
 }

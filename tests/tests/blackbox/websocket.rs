@@ -158,7 +158,7 @@ fn a_record_tells_what_passed_and_who_ended_it() {
     // Heads of 8 and 4 bytes, and the closes.
     assert_eq!(record.number("request_bytes"), Some(1000.0 + 8.0 + 6.0));
     assert_eq!(record.number("response_bytes"), Some(1000.0 + 4.0 + 2.0));
-    assert!(record.number("duration_ms").unwrap() >= 50.0, "{record:?}");
+    assert!(record.number("latency_ms").unwrap() >= 50.0, "{record:?}");
 }
 
 #[test]
@@ -255,8 +255,7 @@ fn what_comes_with_the_heads_is_not_lost() {
 #[test]
 fn a_websocket_is_asked_for_over_http1_where_the_upstream_speaks_http2() {
     let upstream = WebSocketUpstream::echo();
-    let config = Config::new(upstream.address())
-        .edit_route("echo", json!({"protocol": "http2"}));
+    let config = Config::new(upstream.address()).edit_route("echo", json!({"protocol": "http2"}));
     let gateway = Gateway::start(&config);
     let mut socket = open(&gateway);
     socket.send(Message::text("hello")).unwrap();
@@ -336,7 +335,7 @@ fn a_frame_that_cannot_be_inspected_ends_a_strict_websocket() {
     let record = only_record(&gateway);
     assert_eq!(record.text("error"), Some("response_uninspectable"));
     assert_eq!(record.text("ended_by"), Some("gateway"));
-    let refused = [("code", "response_uninspectable")];
+    let refused = [("type", "response_uninspectable")];
     assert_eq!(gateway.metric("knoxcall_refusals_total", &refused), 1.0);
 
     let lenient = config.edit_route("echo", json!({"leak_guard": "lenient"}));
@@ -454,7 +453,7 @@ fn a_websocket_that_is_silent_for_too_long_is_closed_at_both_ends() {
     let record = only_record(&gateway);
     assert_eq!(record.text("ended_by"), Some("gateway"));
     assert_eq!(record.text("error_detail"), Some("WebSocket idle"));
-    assert!(record.number("duration_ms").unwrap() >= 4.0 * SHORT as f64 / 3.0);
+    assert!(record.number("latency_ms").unwrap() >= 4.0 * SHORT as f64 / 3.0);
 }
 
 #[test]

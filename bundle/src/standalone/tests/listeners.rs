@@ -12,7 +12,7 @@ use boring::x509::{X509, X509NameBuilder};
 
 use super::*;
 use crate::model::CertificateName;
-use crate::settings::{ClientAuth, Listener, TlsVersion};
+use crate::settings::{ClientAuth, Listener, MOST_LISTENERS, TlsVersion};
 
 fn ecdsa(curve: Nid) -> PKey<Private> {
     let group = EcGroup::from_curve_name(curve).unwrap();
@@ -80,6 +80,21 @@ fn a_plain_listener_speaks_both_versions_in_clear() {
     let listener = only(&with("listeners: [{address: 127.0.0.1:80}]\n"));
     assert_eq!(listener, Listener::plain("127.0.0.1:80".parse().unwrap()));
     assert!(listener.http2 && !listener.has_rules());
+}
+
+#[test]
+fn refuses_more_listeners_than_an_upgrade_hands_over() {
+    let listeners = |count: u16| {
+        let entries = (1..=count).map(|port| format!("  - address: 127.0.0.1:{port}\n"));
+        with(&format!("listeners:\n{}", entries.collect::<String>()))
+    };
+    let loaded = listeners(256).loaded();
+    assert_eq!(loaded.settings.listeners.len(), MOST_LISTENERS);
+    let report = listeners(257).report();
+    assert!(
+        report.contains("listeners: has 257 entries, of 256 at most"),
+        "{report}"
+    );
 }
 
 #[test]
