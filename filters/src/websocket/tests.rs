@@ -83,7 +83,7 @@ fn message() -> impl Strategy<Value = Vec<Frame>> {
             let to = cut.index(text.len() + 1);
             frames.push(frame(opcode, &text[from..to]));
             if has_control {
-                frames.push(frame(PING, KEY[..4 + from % 17].as_bytes()));
+                frames.push(frame(PING, &KEY.as_bytes()[..4 + from % 17]));
             }
             (from, opcode) = (to, 0);
         }

@@ -24,7 +24,7 @@ pub struct Message {
 pub fn send(to: impl AsFd, text: &str, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let mut space = [const { MaybeUninit::uninit() }; SPACE];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !socket.is_none() && !control.push(SendAncillaryMessage::ScmRights(socket.as_slice())) {
+    if socket.is_some() && !control.push(SendAncillaryMessage::ScmRights(socket.as_slice())) {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     let parts = [IoSlice::new(text.as_bytes())];

@@ -111,11 +111,8 @@ impl Incumbent {
                     tracing::info!(pid = successor.pid, "a successor waits for SIGQUIT");
                     waiting = Some(successor);
                 }
-                Some(successor) => {
-                    if self.try_hand_over(&successor).await {
-                        return;
-                    }
-                }
+                Some(successor) if self.try_hand_over(&successor).await => return,
+                Some(_) => {}
             }
         }
     }

@@ -197,20 +197,20 @@ fn no_request_fails_in_a_stop_under_load() {
         "slug": "slow",
         "target_base_url": slow.url(),
     }));
+    let requests = [Request::get("/"), Request::get("/").route("slow")];
     for _ in 0..if full() { 20 } else { 2 } {
         let mut gateway = Gateway::start(&config);
         let address = gateway.address();
         std::thread::scope(|scope| {
-            let requests = [Request::get("/"), Request::get("/").route("slow")];
             let mut clients = Vec::new();
-            for request in requests.iter().cycle().take(8).cloned() {
+            for request in requests.iter().cycle().take(8) {
                 clients.push(
-                    scope.spawn(move || ask_to_the_end(RawClient::connect(address), &request)),
+                    scope.spawn(move || ask_to_the_end(RawClient::connect(address), request)),
                 );
             }
-            for request in requests {
+            for request in &requests {
                 clients.push(scope.spawn(move || {
-                    ask_to_the_end_over_http2(&Http2Client::connect(address), &request)
+                    ask_to_the_end_over_http2(&Http2Client::connect(address), request)
                 }));
             }
             pause(Duration::from_millis(300));

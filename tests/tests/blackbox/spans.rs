@@ -3,7 +3,8 @@
 
 use knoxcall_tests::config::{SIGNING_SECRET, TOKEN};
 use knoxcall_tests::{
-    Collector, Config, Gateway, ReceivedSpan, Request, Upstream, eventually, free_port, keys,
+    Authority, Collector, Config, Gateway, Nginx, ReceivedSpan, Request, Upstream, eventually,
+    free_port, keys,
 };
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -111,7 +112,8 @@ fn a_span_tells_how_the_request_went() {
 
 #[test]
 fn refusals_and_failures_are_told_by_their_type() {
-    let (upstream, collector) = (Upstream::answering("HTTP/1.1"), Collector::start());
+    let upstream = Upstream::scripted(|session| session.request().map(drop));
+    let collector = Collector::start();
     let gateway = Gateway::start(&traced(&upstream, &collector, json!({})));
     gateway
         .send(&Request::bare("GET", "/").route("echo"))
@@ -196,6 +198,7 @@ fn no_secret_and_no_header_is_exported() {
             "echo",
             json!({"inject_headers": {"authorization": "Bearer {{secret:token}}"}}),
         )
+        .edit_secret("token", json!({"optional": true}))
         .set("/logging/requests/capture_headers", json!(["x-mine"]));
     let mut gateway = Gateway::start(&config);
     let target = format!("/of/{SIGNING_SECRET}/x?token=in-the-query");
@@ -331,4 +334,33 @@ fn without_an_endpoint_a_trace_goes_on_as_it_is() {
     let expected = [TRACE, PARENT, "01"].map(str::to_owned);
     assert_eq!(traceparent_at(&upstream), expected);
     assert_eq!(gateway.metric("knoxcall_spans_exported_total", &[]), 0.0);
+}
+
+#[test]
+fn a_collector_over_tls_must_be_who_it_says() {
+    let (upstream, ours, strangers) = (Upstream::start(), Authority::new(), Authority::new());
+    let (certificate, key) = ours.issue("DNS:localhost");
+    let nginx = Nginx::tls(&certificate, &key);
+    for (host, roots, metric) in [
+        ("localhost", &ours, "knoxcall_spans_exported_total"),
+        ("127.0.0.1", &ours, "knoxcall_spans_failed_total"),
+        ("localhost", &strangers, "knoxcall_spans_failed_total"),
+    ] {
+        let endpoint = format!("https://{host}:{}", nginx.port());
+        let config = Config::new(upstream.address())
+            .set("/tracing/otlp_endpoint", json!(endpoint))
+            .env("SSL_CERT_FILE", roots.certificate().to_str().unwrap());
+        let mut gateway = Gateway::start(&config);
+        gateway.get("/").assert_served();
+        eventually("the export's end", || {
+            let ended = [
+                "knoxcall_spans_exported_total",
+                "knoxcall_spans_failed_total",
+            ];
+            let ended = ended.map(|name| gateway.metric(name, &[]));
+            (ended.iter().sum::<f64>() >= 1.0).then_some(())
+        });
+        let log = gateway.process().stderr();
+        assert_eq!(gateway.metric(metric, &[]), 1.0, "{host}: {log}");
+    }
 }

@@ -519,6 +519,7 @@ fn the_caller_is_the_one_that_the_proxy_protocol_names() {
     client.send(Request::websocket("/").bytes());
     assert_eq!(client.read_any("GET").status, 101);
     assert_eq!(client.read_to_end(), b"");
+    drop(client);
     let seen = upstream.only_request();
     assert_eq!(seen.header("x-forwarded-for"), Some("203.0.113.7"));
     assert_eq!(only_record(&gateway).text("src_ip"), Some("203.0.113.7"));

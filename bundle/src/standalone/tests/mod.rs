@@ -11,6 +11,7 @@ mod refusals;
 mod responses;
 mod routes;
 mod secrets;
+mod tracing;
 mod upstreams;
 
 use std::fs;

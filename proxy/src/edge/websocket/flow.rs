@@ -77,6 +77,10 @@ impl Flow {
         self.state == State::Over
     }
 
+    pub fn has_closed(&self) -> bool {
+        self.watch.has_closed()
+    }
+
     pub fn findings(&self) -> Findings {
         match &self.watch {
             Watch::Plain(_) => Findings::default(),

@@ -81,6 +81,8 @@ impl Pipe {
             match (event, self.ended) {
                 (Some(Event::Uninspectable), _) => return End::Uninspectable,
                 (Some(Event::BothEnded), Some(side)) => return End::By(side),
+                // Nobody has anything left to say.
+                (Some(Event::OneEnded), Some(side)) if self.is_closed() => return End::By(side),
                 (Some(Event::OneEnded | Event::BothEnded), _) => deadline.set(LAST_WORDS),
                 (None, ended) => {
                     let patience = if ended.is_some() { LAST_WORDS } else { idle };
@@ -112,6 +114,10 @@ impl Pipe {
             }
         });
         let _ = pingora_timeout::timeout(LONGEST_GOODBYE, goodbye).await;
+    }
+
+    fn is_closed(&self) -> bool {
+        self.up.has_closed() && self.down.has_closed()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
