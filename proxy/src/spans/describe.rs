@@ -21,6 +21,10 @@ const METHODS: [&str; 9] = [
     "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
 ];
 
+/// Bytes of a path that a span tells. It waits in memory, and a client says how
+/// long its path is.
+const LONGEST_PATH: usize = 1024;
+
 pub fn server_span(span: OwnSpan, record: &RequestRecord, proto: Proto) -> SpanData {
     let method = method(record);
     SpanData {
@@ -130,7 +134,10 @@ fn path(record: &RequestRecord) -> StringValue {
     let target = record.path.as_bytes();
     let path = target.split(|byte| *byte == b'?').next();
     let masked = record.obfuscator.text(path.unwrap_or_default());
-    String::from_utf8_lossy(&masked).into_owned().into()
+    let mut text = String::from_utf8_lossy(&masked).into_owned();
+    // Not before: half a secret is one as well.
+    text.truncate(text.floor_char_boundary(LONGEST_PATH));
+    text.into()
 }
 
 fn readable(text: &Text) -> String {

@@ -68,6 +68,16 @@ fn a_path_loses_its_query_and_its_secrets() {
 }
 
 #[test]
+fn a_long_path_is_cut_once_it_is_masked() {
+    let mut record = record();
+    let secret_over_the_end = "x".repeat(LONGEST_PATH - 4) + "s3cr3t-token";
+    record.path = format!("{secret_over_the_end}{}", "y".repeat(10_000)).into();
+    let path = attribute(&described(&record), "url.path").unwrap();
+    assert_eq!(path.len(), LONGEST_PATH);
+    assert!(!path.contains("s3c"), "{path}");
+}
+
+#[test]
 fn only_what_is_the_servers_fault_is_an_error() {
     for (status, error, ended_by, kind) in [
         (Some(200), None, EndedBy::Upstream, None),
