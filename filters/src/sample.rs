@@ -18,10 +18,10 @@ use knoxcall_bundle::ids::{
 };
 use knoxcall_bundle::template::{SecretRef, Segment, Template};
 use knoxcall_bundle::{
-    ApiKey, Bundle, Client, Environment, Injection, KeyDigest, KeyKind, LeakGuardSettings, MatchRule, Pool, RateLimit,
-    ResponseSettings, Route, RouteEnvironment, Scheme, Scope, Scopes, Secret, SecretValue,
-    Signature, SignatureVersion, Target, TargetHost, Tenant, TenantHosts, Timeouts, UnixSeconds,
-    Upstream, UpstreamProtocol,
+    ApiKey, Bundle, Client, Environment, Injection, KeyDigest, KeyKind, LeakGuardSettings,
+    MatchRule, Pool, RateLimit, ResponseSettings, Route, RouteEnvironment, Scheme, Scope, Scopes,
+    Secret, SecretValue, Signature, SignatureVersion, Target, TargetHost, Tenant, TenantHosts,
+    Timeouts, UnixSeconds, Upstream, UpstreamProtocol,
 };
 use uuid::Uuid;
 

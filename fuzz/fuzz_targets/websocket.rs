@@ -53,10 +53,13 @@ fn parts<'b>(bytes: &'b [u8], cuts: &[u8; 4]) -> Vec<&'b [u8]> {
         .collect()
 }
 
-/// Every frame's head and payload, and what follows them.
-fn told(parts: &[&[u8]]) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>, bool) {
+/// A head and its payload.
+type Frame = (Vec<u8>, Vec<u8>);
+
+/// Every frame, and what follows them.
+fn told(parts: &[&[u8]]) -> (Vec<Frame>, Vec<u8>, bool) {
     let mut frames = Frames::default();
-    let (mut all, mut rest): (Vec<(Vec<u8>, Vec<u8>)>, _) = (Vec::new(), Vec::new());
+    let (mut all, mut rest): (Vec<Frame>, _) = (Vec::new(), Vec::new());
     for part in parts {
         let mut part = *part;
         while let Some(step) = frames.step(&mut part) {

@@ -25,14 +25,12 @@ pub use listener::{
 };
 pub use logging::{LogFormat, LogLevel, LoggingDocument, ObfuscateDocument, RequestLogDocument};
 pub use process::{
-    AdminDocument, CountersDocument, LimitsDocument, TrustedProxyDocument,
-    UpstreamDocument,
+    AdminDocument, CountersDocument, LimitsDocument, TrustedProxyDocument, UpstreamDocument,
 };
-pub use response::{
-    BodyRuleDocument, NotJsonName, ResponseDecodingName, ResponseHeadersDocument,
-};
+pub use response::{BodyRuleDocument, NotJsonName, ResponseDecodingName, ResponseHeadersDocument};
 pub use route::{
-    LeakGuardMode, MatchDocument, MethodConfigDocument, RouteDocument, RouteSettings, SignatureVersionName,
+    LeakGuardMode, MatchDocument, MethodConfigDocument, RouteDocument, RouteSettings,
+    SignatureVersionName,
 };
 pub use tenant::{
     EnvironmentDocument, PreviousHashDocument, SecretDocument, SecretSource, TenantIdentity,

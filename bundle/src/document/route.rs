@@ -269,9 +269,7 @@ pub struct MethodConfigDocument {
 }
 
 /// What becomes of an answer that may hold a secret.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LeakGuardMode {
     /// Secrets are masked; an answer that cannot be inspected is refused with

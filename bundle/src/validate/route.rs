@@ -235,8 +235,7 @@ impl<'a> Routes<'a> {
                 let enabled = own
                     .and_then(|(settings, _)| settings.enabled)
                     .unwrap_or(true);
-                let here =
-                    self.environment(id, environment.clone(), enabled, &merged, problems)?;
+                let here = self.environment(id, environment.clone(), enabled, &merged, problems)?;
                 leak_guard::check_lengths(handle, &here, &merged, self.names, problems);
                 Some(here)
             })

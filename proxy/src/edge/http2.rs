@@ -60,7 +60,10 @@ struct Streams {
 struct ActiveStream(Arc<Streams>);
 
 /// What happens next on a connection.
-#[expect(clippy::large_enum_variant, reason = "moved once; a box would cost each request")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once; a box would cost each request"
+)]
 enum Event {
     Accepted(H2Accept),
     Closed,
