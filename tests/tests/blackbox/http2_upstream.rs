@@ -64,7 +64,9 @@ fn requests_share_a_connection() {
 #[test]
 fn requests_at_the_same_time_share_a_connection() {
     let upstream = Http2Upstream::start();
-    let gateway = gateway(&upstream);
+    // One worker: while one has a connection out of the pool for a new stream,
+    // another would make its own.
+    let gateway = Gateway::start(&config(&upstream, json!({})).set("/workers", json!(1)));
     let client = Http2Client::connect(gateway.address());
     client.send(&Request::get("/"));
     let mut streams: Vec<_> = (0..20)
