@@ -234,7 +234,8 @@ impl Http2Response {
 
 impl Http2Upstream {
     /// Answers with what it got; by path, with what a test needs:
-    /// `/trailers` ends in trailers, `/trailers-only` is a head alone, `/echo`
+    /// `/trailers` ends in trailers, `/telling-trailers` says the body there,
+    /// `/trailers-only` is a head alone, `/echo`
     /// sends each part back as it comes, `/reset` breaks off in the middle.
     pub fn start() -> Self {
         let runtime = runtime();
@@ -331,6 +332,12 @@ async fn serve(
         "trailers" => {
             out.send_data(echoed, false).ok()?;
             out.send_trailers(trailers()).ok()?;
+        }
+        "telling-trailers" => {
+            let mut trailers = trailers();
+            trailers.insert("x-said", HeaderValue::from_bytes(&echoed).ok()?);
+            out.send_data(Bytes::from_static(b"body"), false).ok()?;
+            out.send_trailers(trailers).ok()?;
         }
         "reset" => {
             out.send_data(Bytes::from_static(b"begun"), false).ok()?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HOST, UPGRADE};
-use knoxcall_bundle::Timeouts;
 use knoxcall_filters::Refusal;
 use knoxcall_ledger::Text;
 use pingora::protocols::http::ServerSession;
@@ -21,8 +20,9 @@ use super::context::Context;
 use super::deadline::Deadline;
 use super::failure::{MOST_TRIES, may_connect_again, may_send_again};
 use super::passage::Passage;
-use super::relay::{Broken, Conclusion, Patience, Relay, answer_has_begun, send_last};
-use super::upstream_session::is_grpc;
+use super::patience::Patience;
+use super::relay::{Broken, Conclusion, Relay};
+use super::to_client::send_last;
 use super::websocket::Switched;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
@@ -37,6 +37,7 @@ const HTTP1_ONLY: u64 = 1 << 63;
 pub struct Attempt<'a> {
     pub gateway: &'a Arc<Gateway>,
     pub connector: &'a Connector,
+    pub snapshot: &'a Snapshot,
     pub passage: &'a Passage<'a>,
 }
 
@@ -72,8 +73,10 @@ impl Attempt<'_> {
         tried: &mut Tried,
     ) -> Result<Made, Broke> {
         let mut head = self.passage.head(session.req_header(), context)?;
-        let snapshot = context.snapshot.clone();
-        let prepared = prepared(&snapshot, context)?;
+        let prepared = context
+            .target
+            .and_then(|target| self.snapshot.upstreams.get(target.0))
+            .ok_or(Refusal::Internal)?;
         let picked = self.pick(prepared, session, context, tried).await?;
         if let Some(host) = picked.host() {
             head.insert_header(HOST, host)
@@ -96,7 +99,7 @@ impl Attempt<'_> {
         }
 
         upstream.set_write_timeout(peer.options.write_timeout);
-        let patience = patience(session, &prepared.timeouts, context);
+        let patience = Patience::of(session, &prepared.timeouts, context);
         let service = self.passage.service();
         let relay = Relay::new(session, &mut upstream, deadline, patience, service);
         match relay.run(head, context).await {
@@ -113,7 +116,9 @@ impl Attempt<'_> {
                 } else {
                     self.connector.give_up(upstream, peer);
                 }
-                let sent = send_last(session, over.last, context).await;
+                // The endpoint has done its part, however slow the client is.
+                drop(picked);
+                let sent = send_last(session, over.last, over.patience).await;
                 sent.map(|()| Made::Answered).map_err(Broke::for_good)
             }
             Err(Broken::Refused(refusal)) => {
@@ -122,15 +127,14 @@ impl Attempt<'_> {
                 Err(Broke::Refused(refusal))
             }
             Err(Broken::Failed(error)) => {
+                let said_nothing = upstream.head().is_none();
                 self.connector.give_up(upstream, peer);
                 let method = &session.req_header().method;
                 let at_hand = context.body.is_some() || session.body_bytes_read() == 0;
-                let was_stale = is_reused && !answer_has_begun(session) && !is_timeout(&error);
-                let outcome = match was_stale {
-                    // Closed while it lay in the pool: the endpoint may be well.
-                    true => Outcome::Unknown,
-                    false => broke(&error),
-                };
+                let outcome = broke(&error);
+                // Closed while it lay in the pool: the endpoint may be well.
+                let was_stale = is_reused && said_nothing && outcome == Outcome::Broke;
+                let outcome = if was_stale { Outcome::Unknown } else { outcome };
                 picked.report(outcome);
                 let again = was_stale
                     && may_send_again(&error, method, at_hand, context.outcome.attempts)
@@ -191,13 +195,6 @@ fn answered(context: &Context) -> Outcome {
         .map_or(Outcome::Unknown, Outcome::Answered)
 }
 
-fn is_timeout(error: &Error) -> bool {
-    matches!(
-        error.etype(),
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout
-    )
-}
-
 fn broke(error: &Error) -> Outcome {
     match (error.esource(), error.etype()) {
         (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
@@ -208,37 +205,6 @@ fn broke(error: &Error) -> Outcome {
             Outcome::Unknown
         }
     }
-}
-
-/// A call of gRPC may be silent for longer than a request, both ways.
-fn patience(session: &ServerSession, timeouts: &Timeouts, context: &Context) -> Patience {
-    let limits = &context.snapshot.settings.limits;
-    let events = limits.stream_idle_timeout;
-    if is_grpc(&session.req_header().headers) {
-        return Patience {
-            client: events,
-            first_byte: events,
-            upstream: events,
-            events,
-            ends: None,
-            least_rate: None,
-        };
-    }
-    Patience {
-        client: limits.body_timeout,
-        first_byte: timeouts.first_byte,
-        upstream: timeouts.read,
-        events,
-        ends: timeouts.total.map(|total| context.started + total),
-        least_rate: limits.min_body_rate,
-    }
-}
-
-fn prepared<'s>(snapshot: &'s Snapshot, context: &Context) -> Result<&'s Prepared, Refusal> {
-    context
-        .target
-        .and_then(|target| snapshot.upstreams.get(target.0))
-        .ok_or(Refusal::Internal)
 }
 
 /// A WebSocket is asked for over HTTP/1.1 (RFC 8441 would be another way). Its

@@ -107,12 +107,15 @@ async fn read_some(
     })
 }
 
-/// Worth keeping whole although nobody judges it: if a pooled connection turns
-/// out to be dead, an idempotent request can be sent again, body and all.
-pub fn keep_for_retry(method: &Method, headers: &HeaderMap, most: usize) -> bool {
-    method.is_idempotent()
-        && !headers.contains_key(TRANSFER_ENCODING)
-        && content_length(headers).is_some_and(|length| length > 0 && length <= most as u64)
+/// The length of a body that is worth keeping whole although nobody judges it:
+/// if a pooled connection turns out to be dead, an idempotent request can be sent
+/// again, body and all.
+pub fn kept_for_retry(method: &Method, headers: &HeaderMap, most: usize) -> Option<usize> {
+    if !method.is_idempotent() || headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let length = usize::try_from(content_length(headers)?).ok()?;
+    (1..=most).contains(&length).then_some(length)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -136,11 +139,11 @@ mod tests {
     #[test]
     fn only_an_idempotent_body_of_known_and_modest_length_is_kept() {
         let small = headers(CONTENT_LENGTH, "10");
-        assert!(keep_for_retry(&Method::PUT, &small, 100));
-        assert!(!keep_for_retry(&Method::POST, &small, 100));
-        assert!(!keep_for_retry(&Method::PUT, &small, 9));
-        assert!(!keep_for_retry(&Method::GET, &HeaderMap::new(), 100));
+        assert_eq!(kept_for_retry(&Method::PUT, &small, 100), Some(10));
+        assert_eq!(kept_for_retry(&Method::POST, &small, 100), None);
+        assert_eq!(kept_for_retry(&Method::PUT, &small, 9), None);
+        assert_eq!(kept_for_retry(&Method::GET, &HeaderMap::new(), 100), None);
         let chunked = headers(TRANSFER_ENCODING, "chunked");
-        assert!(!keep_for_retry(&Method::PUT, &chunked, 100));
+        assert_eq!(kept_for_retry(&Method::PUT, &chunked, 100), None);
     }
 }

@@ -47,7 +47,8 @@ impl Connector {
     }
 
     async fn connect_http2(&self, peer: &HttpPeer) -> Result<Connected> {
-        if let Some(session) = self.http2.reused_http_session(peer).await? {
+        // One that has died in the pool is none.
+        if let Ok(Some(session)) = self.http2.reused_http_session(peer).await {
             return Ok(http2(session, true));
         }
         let may_be_http1 = peer.options.alpn.get_min_http_version() < 2;

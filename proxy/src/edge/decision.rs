@@ -18,7 +18,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use smallvec::SmallVec;
 
-use super::body::{BodyError, BodyLimits, keep_for_retry, read_whole};
+use super::body::{BodyError, BodyLimits, kept_for_retry, read_whole};
 use super::context::Context;
 use super::findings;
 use super::passage::{Passage, Standing, facts};
@@ -189,8 +189,8 @@ async fn fetch_body(
         BodyNeed::Whole => true,
         // Only where there is room: it could go on without being kept.
         BodyNeed::Stream => {
-            keep_for_retry(&request.method, &request.headers, limits.max_inspected_body)
-                && context.buffered.grow_to(limits.max_inspected_body).is_ok()
+            kept_for_retry(&request.method, &request.headers, limits.max_inspected_body)
+                .is_some_and(|length| context.buffered.grow_to(length).is_ok())
         }
     };
     if !whole {

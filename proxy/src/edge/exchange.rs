@@ -25,8 +25,7 @@ use super::context::Context;
 use super::deadline::Deadline;
 use super::decision::{Stop, decide, head_of};
 use super::failure::{Failure, classify};
-use super::passage::Passage;
-use super::relay::{answer_has_begun, client_patience, within};
+use super::to_client::{answer_has_begun, client_patience, within};
 use super::upstream_session::is_grpc;
 use super::{findings, grpc, websocket};
 use crate::downstream::TlsFacts;
@@ -132,24 +131,25 @@ impl Exchange<'_> {
                 Stop::Refused(refusal) => Failure::Refused(refusal),
                 Stop::Client(error) => classify(&error.into_down()),
             })?;
-        self.forward(&passage, session, context, deadline).await
+        let attempt = Attempt {
+            gateway: self.gateway,
+            connector: self.connector,
+            snapshot: &snapshot,
+            passage: &passage,
+        };
+        self.forward(&attempt, session, context, deadline).await
     }
 
     /// As often as it may be tried.
     async fn forward(
         &self,
-        passage: &Passage<'_>,
+        attempt: &Attempt<'_>,
         session: &mut ServerSession,
         context: &mut Context,
         deadline: &mut Deadline,
     ) -> Result<Made, Failure> {
         let mut tried = Tried::new();
         loop {
-            let attempt = Attempt {
-                gateway: self.gateway,
-                connector: self.connector,
-                passage,
-            };
             match attempt.make(session, context, deadline, &mut tried).await {
                 Ok(made) => return Ok(made),
                 Err(Broke::Refused(refusal)) => return Err(Failure::Refused(refusal)),

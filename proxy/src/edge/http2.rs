@@ -118,6 +118,7 @@ pub async fn serve(edge: Arc<Edge>, stream: Stream, peer: IpAddr, mut shutdown: 
 async fn serve_stream(edge: Arc<Edge>, mut session: HttpSession, peer: IpAddr, of: ActiveStream) {
     join_cookies(&mut session);
     let session = Box::new(ServerSession::new_http2(session));
+    // Whoever waits sets it first.
     let mut deadline = Deadline::after(FAREWELL);
     let served = edge.exchange(peer).serve(session, &mut deadline).await;
     if let Served::Abandoned = served {

@@ -27,9 +27,11 @@ mod malformed;
 mod outgoing;
 mod pace;
 mod passage;
+mod patience;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod to_client;
 mod upstream_session;
 mod upstream_stream;
 pub mod websocket;

@@ -10,6 +10,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Pace {
     began: Instant,
     bytes: u64,
+    /// In which others were waited for.
+    pardoned: Duration,
     /// Bytes a second; `None`: however slow.
     least: Option<NonZeroU32>,
 }
@@ -19,6 +21,7 @@ impl Pace {
         Self {
             began: Instant::now(),
             bytes: 0,
+            pardoned: Duration::ZERO,
             least,
         }
     }
@@ -29,7 +32,13 @@ impl Pace {
         let Some(least) = self.least else {
             return false;
         };
-        is_below(self.bytes, self.began.elapsed(), least)
+        let elapsed = self.began.elapsed().saturating_sub(self.pardoned);
+        is_below(self.bytes, elapsed, least)
+    }
+
+    /// So long it was not the client that was waited for.
+    pub fn pardon(&mut self, waited: Duration) {
+        self.pardoned += waited;
     }
 }
 
@@ -50,6 +59,15 @@ mod tests {
         assert!(is_below(99, after(6), least));
         assert!(!is_below(100, after(6), least));
         assert!(is_below(5_000, after(60), least));
+    }
+
+    #[test]
+    fn an_upstream_that_takes_its_time_does_not_count_against_the_client() {
+        let mut pace = Pace::new(NonZeroU32::new(100));
+        pace.began = Instant::now() - Duration::from_secs(60);
+        assert!(pace.is_too_slow(1));
+        pace.pardon(Duration::from_secs(58));
+        assert!(!pace.is_too_slow(1));
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! Who is waited for is who is blamed: the upstream's deadline runs while it
 //! has all that it may ask for, the client's while it has more to send.
 
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,11 +17,13 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType, Result};
 
-use super::answer_head::{AnswerHead, Ending, interim_head, is_final};
+use super::answer_head::{AnswerHead, Ending, interim_head};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::outgoing::Outgoing;
 use super::pace::Pace;
+use super::patience::Patience;
+use super::to_client::{Last, send_part, within};
 use super::upstream_session::{Heard, UpstreamSession};
 use super::websocket::Inspection;
 
@@ -62,21 +63,6 @@ impl From<Box<Error>> for Broken {
     }
 }
 
-/// How long each side may be silent.
-pub struct Patience {
-    pub client: Duration,
-    /// For the upstream's head.
-    pub first_byte: Duration,
-    /// Between two parts of its body.
-    pub upstream: Duration,
-    /// Of an upstream that streams events.
-    pub events: Duration,
-    /// When all of it must be over.
-    pub ends: Option<Instant>,
-    /// Bytes a second of the request's body.
-    pub least_rate: Option<NonZeroU32>,
-}
-
 /// How far the request has come.
 enum Request {
     /// Its body waits for the upstream's leave (RFC 9110, section 10.1.1).
@@ -96,23 +82,14 @@ pub enum Conclusion {
 
 /// What is left of an exchange whose answer is here.
 pub struct Over {
-    /// For [`send_last`], once the upstream's connection is back in the pool:
+    /// For [`super::to_client::send_last`], once the upstream's connection is back in the pool:
     /// the client may ask again the moment it has this, and want it.
     pub last: Last,
     /// False: the answer came before the request's end, so nothing more can be
     /// asked on the upstream's connection.
     pub is_reusable: bool,
-}
-
-/// The end of an answer.
-pub enum Last {
-    Part(Bytes),
-    Trailers {
-        part: Bytes,
-        trailers: HeaderMap,
-    },
-    /// Said with the head, as HTTP/2 can.
-    Sent,
+    /// For the client to take the last part.
+    pub patience: Duration,
 }
 
 enum Event {
@@ -149,8 +126,21 @@ impl<'r> Relay<'r> {
         head: Box<RequestHeader>,
         context: &mut Context,
     ) -> Result<Conclusion, Broken> {
-        if let Some(ends) = self.patience.ends {
-            self.deadline.set(left_until(ends));
+        let concluded = self.converse(head, context).await;
+        // Also of an answer that broke off: some of it has left.
+        if let Some(outgoing) = &self.outgoing {
+            outgoing.note_findings(context);
+        }
+        concluded
+    }
+
+    async fn converse(
+        &mut self,
+        head: Box<RequestHeader>,
+        context: &mut Context,
+    ) -> Result<Conclusion, Broken> {
+        if let Some(left) = self.patience.left() {
+            self.deadline.set(left);
         }
         self.begin_request(head, context).await?;
         loop {
@@ -170,7 +160,11 @@ impl<'r> Relay<'r> {
                 Event::FromUpstream(Ok(heard)) => {
                     if let Some(last) = self.answer(heard, context).await? {
                         let is_reusable = matches!(self.request, Request::Sent);
-                        return Ok(Conclusion::Answered(Over { last, is_reusable }));
+                        return Ok(Conclusion::Answered(Over {
+                            last,
+                            is_reusable,
+                            patience: self.patience.client,
+                        }));
                     }
                 }
                 Event::FromUpstream(Err(error)) => return Err(self.broken(error).into()),
@@ -189,7 +183,7 @@ impl<'r> Relay<'r> {
             // What is left of it would be taken for bytes behind it.
             Request::Unwanted(_) => (false, false),
         };
-        let is_bounded = self.patience.ends.is_some();
+        let is_bounded = self.patience.left().is_some();
         let is_awaited = is_bounded || !matches!(self.request, Request::Comes);
         tokio::select! {
             biased;
@@ -249,7 +243,9 @@ impl<'r> Relay<'r> {
         // Behind trailers, which are not passed on, only this tells the end.
         let mut is_over = part.is_none();
         if let Some(part) = part {
+            let taken_from = Instant::now();
             self.send(part).await;
+            self.pace.pardon(taken_from.elapsed());
             is_over = self.session.is_body_done();
         }
         if matches!(self.request, Request::Comes) && is_over {
@@ -277,12 +273,8 @@ impl<'r> Relay<'r> {
 
     /// It has so long from now.
     fn await_upstream(&mut self) {
-        let wait = match self.outgoing {
-            None => self.patience.first_byte,
-            Some(_) => self.patience.upstream,
-        };
-        let left = self.patience.ends.map_or(wait, left_until);
-        self.deadline.set(wait.min(left));
+        let wait = self.patience.of_upstream(self.outgoing.is_some());
+        self.deadline.set(wait);
     }
 
     fn note_written(&mut self, written: Result<()>) {
@@ -347,8 +339,7 @@ impl<'r> Relay<'r> {
         context.outcome.first_byte = Some(context.started.elapsed());
         let head = AnswerHead::of(upstream)?;
         if head.streams_events() {
-            self.patience.upstream = self.patience.events;
-            self.patience.ends = None;
+            self.patience.await_events();
         }
         let request = self.session.req_header();
         self.outgoing = Some(Outgoing::begin(self.service, head, request, context)?);
@@ -382,7 +373,7 @@ impl<'r> Relay<'r> {
         let Some((head, _)) = leaving.head else {
             return Err(Error::new_up(ErrorType::InternalError).into());
         };
-        self.write_head(head, context).await?;
+        self.write_head(head).await?;
         let guard = service.leak_guard.as_ref().filter(|_| !has_extensions);
         Ok(guard.map(|guard| Inspection {
             guard: guard.clone(),
@@ -403,9 +394,6 @@ impl<'r> Relay<'r> {
         };
         let request = self.session.req_header();
         let leaving = outgoing.feed(self.service, part, is_last, request, context)?;
-        if is_last {
-            outgoing.note_findings(context);
-        }
         let is_all = is_last && leaving.part.is_empty();
         if let Some((head, ending)) = leaving.head {
             if context.must_close() || ending == Ending::Close {
@@ -416,12 +404,12 @@ impl<'r> Relay<'r> {
                 written.map_err(Error::into_down)?;
                 return Ok(Some(Last::Sent));
             }
-            self.write_head(head, context).await?;
+            self.write_head(head).await?;
         }
         if is_last {
             return Ok(Some(Last::Part(leaving.part)));
         }
-        send_part(self.session, leaving.part, context).await?;
+        send_part(self.session, leaving.part, self.patience.client).await?;
         self.await_upstream();
         Ok(None)
     }
@@ -440,20 +428,16 @@ impl<'r> Relay<'r> {
         // Pingora would take the body that is to come for one left unread.
         self.session
             .set_close_on_response_before_downstream_finish(false);
-        let written = self.write_head(head, context).await;
+        let written = self.write_head(head).await;
         self.session
             .set_close_on_response_before_downstream_finish(true);
         written
     }
 
-    async fn write_head(&mut self, head: Box<ResponseHeader>, context: &Context) -> Result<()> {
+    async fn write_head(&mut self, head: Box<ResponseHeader>) -> Result<()> {
         let write = self.session.write_response_header(head);
-        within(client_patience(context), write).await
+        within(self.patience.client, write).await
     }
-}
-
-fn left_until(end: Instant) -> Duration {
-    end.saturating_duration_since(Instant::now())
 }
 
 /// The next of the client's body; once it is whole, the client's leaving. Of
@@ -471,48 +455,5 @@ async fn listen(
     match pingora_timeout::timeout(patience, listening).await {
         Ok(part) => part,
         Err(_) => Err(Error::new_down(ErrorType::ReadTimedout)),
-    }
-}
-
-/// Some of an answer's body.
-pub async fn send_part(session: &mut ServerSession, part: Bytes, context: &Context) -> Result<()> {
-    let write = session.write_response_body(part, false);
-    within(client_patience(context), write).await
-}
-
-/// The end of an answer. HTTP/1 clients have no use for trailers: they were
-/// never announced (RFC 9110, section 6.5.1).
-pub async fn send_last(session: &mut ServerSession, last: Last, context: &Context) -> Result<()> {
-    let ends_itself = session.is_http2();
-    match last {
-        Last::Part(part) if ends_itself => {
-            let write = session.write_response_body(part, true);
-            within(client_patience(context), write).await
-        }
-        Last::Part(part) => send_part(session, part, context).await,
-        Last::Trailers { part, trailers } => {
-            send_part(session, part, context).await?;
-            let written = session.write_response_trailers(trailers).await;
-            written.map_err(Error::into_down)
-        }
-        Last::Sent => Ok(()),
-    }
-}
-
-pub fn answer_has_begun(session: &ServerSession) -> bool {
-    let written = session.response_written();
-    written.is_some_and(|head| is_final(head.status))
-}
-
-/// For a client that takes nothing of its answer.
-pub fn client_patience(context: &Context) -> Duration {
-    context.snapshot.settings.limits.body_timeout
-}
-
-/// What is written to a client, in time or not at all.
-pub async fn within<T>(patience: Duration, write: impl Future<Output = Result<T>>) -> Result<T> {
-    match pingora_timeout::timeout(patience, write).await {
-        Ok(written) => written.map_err(Error::into_down),
-        Err(_) => Err(Error::new_down(ErrorType::WriteTimedout)),
     }
 }

@@ -149,6 +149,34 @@ fn bodies_and_trailers_over_http2_are_masked() {
 }
 
 #[test]
+fn a_secret_in_a_trailer_is_masked_and_counted() {
+    let upstream = Http2Upstream::start();
+    let gateway = Gateway::start(&config(upstream.address(), json!({"protocol": "http2"})));
+    let client = Http2Client::connect(gateway.address());
+    let response = client.send(&Request::post("/telling-trailers", TOKEN));
+    assert_eq!(response.trailers.unwrap()["x-said"], stars());
+    let counted = gateway.metric("knoxcall_secrets_masked_total", &[("place", "trailers")]);
+    assert_eq!(counted, 1.0);
+}
+
+/// What has left of it was masked, and is told.
+#[test]
+fn a_secret_in_an_answer_that_breaks_off_is_counted() {
+    let begun = format!("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{TOKEN} and more");
+    let upstream = Upstream::scripted(move |session: &mut Session| {
+        session.request()?;
+        session.send(&begun)
+    });
+    let gateway = Gateway::start(&config(upstream.address(), json!({})));
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    let (_, begun) = client.read_broken();
+    assert!(!String::from_utf8_lossy(&begun).contains(TOKEN));
+    let record = &gateway.wait_for_records(1)[0];
+    assert_eq!(record.number("secrets_masked"), Some(1.0));
+}
+
+#[test]
 fn headers_are_removed_renamed_and_set() {
     let upstream = upstream(plain(
         "Server: secretive/1\r\nX-Old: 1\r\nX-Kept: 2\r\n",
