@@ -94,7 +94,7 @@ pub struct Counters {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
-    /// Idle connections kept for reuse, in all.
+    /// Idle connections kept for reuse: each worker has an equal share.
     pub pool_size: usize,
     pub dns_min_ttl: Duration,
     pub dns_max_ttl: Duration,

@@ -9,8 +9,9 @@ use redis::aio::MultiplexedConnection;
 use crate::time::unix_seconds;
 
 /// Called on each new connection, before anything relies on it. `first` is the
-/// start of this process, if it has not been connected before: what nobody of
-/// us has seen needs not be feared from later than that.
+/// start of this process, if it has not been connected before: where there is
+/// no record, nobody of us has been given a nonce since. Another server's record
+/// is one that a failover has brought here, perhaps without the last nonces.
 pub(crate) async fn establish(
     redis: &mut MultiplexedConnection,
     key: &str,
@@ -23,8 +24,8 @@ pub(crate) async fn establish(
         return Ok(());
     }
     let since = match first {
-        Some(started) => started.max(server.started),
-        None => unix_seconds(),
+        Some(started) if kept.is_none() => started.max(server.started),
+        Some(_) | None => unix_seconds(),
     };
     redis::cmd("SET")
         .arg(key)

@@ -5,6 +5,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ const CAPACITY: usize = 100_000;
 /// Failures that each address may have, as a bucket of a minute's worth.
 #[derive(Debug)]
 pub struct UnauthorizedBudget {
-    /// `None`: no budget.
-    rate: Option<Rate>,
+    /// 0: no budget.
+    per_minute: AtomicU32,
     capacity: usize,
     spent: HashMap<Prefix, Gcra>,
     sweeping: Mutex<()>,
@@ -51,31 +52,42 @@ impl UnauthorizedBudget {
     }
 
     fn with_capacity(per_minute: u32, capacity: usize) -> UnauthorizedBudget {
-        let limit = NonZeroU32::new(per_minute).map(|requests| Limit {
-            requests,
-            window: Duration::from_secs(60),
-            burst: 0,
-        });
         UnauthorizedBudget {
-            rate: limit.map(|limit| limit.rate()),
+            per_minute: AtomicU32::new(per_minute),
             capacity,
             spent: HashMap::default(),
             sweeping: Mutex::new(()),
         }
     }
 
+    /// From now on; 0: no budget at all. Whoever has nothing left is a minute
+    /// away from a whole budget, whatever it comes to.
+    pub fn set_per_minute(&self, per_minute: u32) {
+        self.per_minute.store(per_minute, Ordering::Relaxed);
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        let requests = NonZeroU32::new(self.per_minute.load(Ordering::Relaxed))?;
+        let limit = Limit {
+            requests,
+            window: Duration::from_secs(60),
+            burst: 0,
+        };
+        Some(limit.rate())
+    }
+
     /// How long an address has to wait, if it has nothing left. Waits for
     /// nothing, and changes nothing.
     pub fn exhausted(&self, address: IpAddr, now: Now) -> Option<Duration> {
-        let rate = self.rate?;
         let spent = self.spent.pin();
-        let peeked = spent.get(&Prefix::from(address))?.peek(rate, now);
+        let bucket = spent.get(&Prefix::from(address))?;
+        let peeked = bucket.peek(self.rate()?, now);
         peeked.err().map(|empty| empty.retry_after)
     }
 
     /// Counts one failure.
     pub fn spend(&self, address: IpAddr, now: Now) {
-        let Some(rate) = self.rate else { return };
+        let Some(rate) = self.rate() else { return };
         let spent = self.spent.pin();
         let bucket = spent.get_or_insert_with(Prefix::from(address), Gcra::default);
         // Nothing left: it is refused already.
@@ -193,6 +205,17 @@ mod tests {
         budget.spend(v4(1), at(0));
         assert_eq!(budget.exhausted(v4(1), at(0)), None);
         assert_eq!(budget.len(), 0);
+    }
+
+    #[test]
+    fn another_rate_holds_at_once() {
+        let budget = UnauthorizedBudget::new(2);
+        exhaust(&budget, v4(1), at(0));
+        budget.set_per_minute(60);
+        let wait = |now| budget.exhausted(v4(1), now);
+        assert_eq!(wait(at(0)), Some(Duration::from_secs(1)));
+        budget.set_per_minute(0);
+        assert_eq!(wait(at(0)), None);
     }
 
     #[test]

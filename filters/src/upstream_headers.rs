@@ -4,7 +4,10 @@
 //! section 7.6.1), and nothing that a CGI-like server would take for one of
 //! those because it reads `_` as `-` (RFC 3875, section 4.1.18).
 
-use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use knoxcall_bundle::SignatureVersion;
 use smallvec::SmallVec;
@@ -12,7 +15,6 @@ use smallvec::SmallVec;
 use crate::head::Head;
 use crate::inject::Injector;
 use crate::names::METHOD_OVERRIDES;
-use crate::response_rules::ResponseRules;
 use crate::table::Service;
 
 /// In the client's order; a name with several values stands once for each.
@@ -91,16 +93,18 @@ pub fn kept<'h>(
 /// Has the answer's body to be read? It is then asked for as it is, without
 /// compression, or in a coding that the route's rules decode.
 pub fn wants_plain_answer(service: &Service) -> bool {
-    let rules = service.response_rules.as_deref();
-    service.leak_guard.is_some()
-        || rules.is_some_and(|rules| rules.change_bodies() || rules.decode())
+    service.leak_guard.is_some() || may_rewrite_answer(service)
 }
 
-/// A part of a JSON body cannot be changed, whatever the route allows.
+/// A part of a JSON body cannot be changed, and one of a coded body cannot be
+/// decoded, whatever the route allows.
 fn wants_whole_answer(service: &Service) -> bool {
+    (service.leak_guard.is_some() && !service.allow_range) || may_rewrite_answer(service)
+}
+
+fn may_rewrite_answer(service: &Service) -> bool {
     let rules = service.response_rules.as_deref();
-    (service.leak_guard.is_some() && !service.allow_range)
-        || rules.is_some_and(ResponseRules::change_bodies)
+    rules.is_some_and(|rules| rules.change_bodies() || rules.decode())
 }
 
 fn asked_coding(service: &Service) -> &'static HeaderValue {
@@ -273,13 +277,22 @@ fn holds_our_key(value: &HeaderValue) -> bool {
     is_ours(credentials)
 }
 
-/// Headers that a message's `Connection` names are for this hop as well; not
-/// those by which the message is framed and addressed, however.
+/// Those by which a message is framed, addressed and read.
+const NEVER_OF_ONE_HOP: [HeaderName; 5] = [
+    HOST,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+];
+
+/// Headers that a message's `Connection` names are for this hop as well, as far
+/// as they can be.
 pub fn nominated(headers: &HeaderMap) -> HeaderNames {
     tokens(headers, &CONNECTION)
         .filter(|token| !is_connection_option(token))
         .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| *name != HOST && *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING)
+        .filter(|name| !NEVER_OF_ONE_HOP.contains(name))
         .collect()
 }
 

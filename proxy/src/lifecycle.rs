@@ -29,8 +29,9 @@ const LINGER: Duration = Duration::from_secs(1);
 const GOODBYES: Duration = Duration::from_millis(1200);
 /// For connections that are cut off to be dropped, and their requests recorded.
 const CUT: Duration = Duration::from_secs(1);
-/// Pingora must not end its runtimes while the drain is still at work.
-pub const LONGEST_AFTER_GRACE: Duration = Duration::from_secs(3);
+/// Pingora must not end its runtimes while the drain is still at work: more
+/// than any grace that a configuration may name, at the start or later.
+pub const LONGER_THAN_ANY_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug)]
 pub enum Event {

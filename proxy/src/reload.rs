@@ -19,6 +19,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
+use crate::upstream::resolve::SYSTEM_FILES;
 use crate::watch::Watch;
 
 const POLL: Duration = Duration::from_secs(1);
@@ -33,10 +34,12 @@ pub struct Reload {
     hangup: AsyncMutex<Signal>,
 }
 
-/// The files of the configuration in use.
 struct Watched {
+    /// The files of the configuration in use.
     watch: Watch,
     refused: Option<Refused>,
+    /// What the system says of names.
+    system: Watch,
 }
 
 /// Why the files on disk are not the ones in use.
@@ -57,10 +60,12 @@ enum Reason {
 }
 
 impl Reload {
-    pub fn new(gateway: Arc<Gateway>, source: Source, files: Vec<PathBuf>, hangup: Signal) -> Self {
+    /// `watch`: from before the configuration in use was read.
+    pub fn new(gateway: Arc<Gateway>, source: Source, watch: Watch, hangup: Signal) -> Self {
         let watched = Watched {
-            watch: Watch::new(files),
+            watch,
             refused: None,
+            system: Watch::new(SYSTEM_FILES.map(PathBuf::from).into()),
         };
         Self {
             gateway,
@@ -73,6 +78,9 @@ impl Reload {
     /// Loads the files where one has changed, or where they were refused.
     fn poll(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.system.has_changed() {
+            self.gateway.upstreams.book.reread_system();
+        }
         let may_try = |refused: &Refused| Instant::now() >= refused.again_at;
         let reason = match watched.watch.has_changed() {
             true => Reason::Changed,
@@ -85,27 +93,28 @@ impl Reload {
     fn forced(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.watch.has_changed();
+        watched.system.has_changed();
+        self.gateway.upstreams.book.reread_system();
         self.reload(&mut watched, Reason::Asked);
     }
 
     fn reload(&self, watched: &mut Watched, reason: Reason) {
         let began = Instant::now();
-        match caught(|| self.load()) {
-            Ok((snapshot, files)) => self.take_over(watched, snapshot, files),
+        match caught(|| self.load(watched.watch.clone())) {
+            Ok((snapshot, watch)) => self.take_over(watched, snapshot, watch),
             Err(report) => self.refuse(watched, report, reason, began.elapsed()),
         }
     }
 
-    fn take_over(&self, watched: &mut Watched, mut snapshot: Snapshot, files: Vec<PathBuf>) {
+    fn take_over(&self, watched: &mut Watched, mut snapshot: Snapshot, watch: Watch) {
         let routes = snapshot.routes;
+        let per_minute = snapshot.settings.limits.unauthorized_per_minute;
+        let unauthorized = self.gateway.counters.unauthorized();
+        unauthorized.set_per_minute(per_minute.get());
         snapshot.keep_listeners(&self.gateway.snapshot.load());
         self.gateway.snapshot.store(Arc::new(snapshot));
         self.gateway.upstreams.book.sweep();
-        // Of the same files the watch from before the load stays: what was
-        // written meanwhile is then seen as a change.
-        if files != watched.watch.files() {
-            watched.watch = Watch::new(files);
-        }
+        watched.watch = watch;
         watched.refused = None;
         self.gateway.metrics.reloads_applied.inc();
         self.gateway.metrics.config_valid.set(1);
@@ -127,12 +136,11 @@ impl Reload {
         tracing::error!("configuration refused, the old one stays:\n{report}");
     }
 
-    fn load(&self) -> Result<(Snapshot, Vec<PathBuf>), String> {
-        let loaded = self.source.load().map_err(|error| error.to_string())?;
+    fn load(&self, watch: Watch) -> Result<(Snapshot, Watch), String> {
+        let loaded = self.source.load_under(watch);
+        let (loaded, watch) = loaded.map_err(|error| error.to_string())?;
         refuse_fixed(&self.gateway.snapshot.load().settings, &loaded.settings)?;
-        let files = loaded.watched.clone();
-        let snapshot = self.compile(loaded)?;
-        Ok((snapshot, files))
+        Ok((self.compile(loaded)?, watch))
     }
 
     fn compile(&self, loaded: Loaded) -> Result<Snapshot, String> {

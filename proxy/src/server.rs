@@ -26,7 +26,7 @@ use crate::edge::connection::Edge;
 use crate::edge::connector::Connector;
 use crate::edge::failure::MOST_TRIES;
 use crate::gateway::Gateway;
-use crate::lifecycle::{self, Event, LONGEST_AFTER_GRACE, ProcessSignals, Signals};
+use crate::lifecycle::{self, Event, LONGER_THAN_ANY_GRACE, ProcessSignals, Signals};
 use crate::listening::{Bound, Listening, Sockets};
 use crate::metrics::Metrics;
 use crate::reload::Reload;
@@ -36,6 +36,8 @@ use crate::spans::Spans;
 use crate::upgrade::{Control, Incumbent, Place, Succession, When, notify};
 use crate::upstream::Upstreams;
 use crate::upstream::checks::Checks;
+use crate::upstream::idle::{IdleConnections, Sweep};
+use crate::watch::Watch;
 
 /// How a process begins, beside its configuration.
 pub struct Beginning {
@@ -50,23 +52,25 @@ pub fn run(source: Source, loaded: Loaded, beginning: Beginning) -> anyhow::Resu
     match beginning.upgrade {
         None => {
             let signals = ProcessSignals::register().context("signals cannot be watched")?;
+            let (loaded, watch) = source.settle(loaded)?;
             let sockets = Sockets::bind(&loaded.settings)?;
             let control = Control::open(beginning.place.as_ref())?;
-            serve(source, loaded, signals, (sockets, control), None)
+            serve(source, (loaded, watch), signals, (sockets, control), None)
         }
         Some(when) => {
+            let files = loaded.watched.clone();
             snapshot::rehearse(loaded)?;
             let mut succession = Succession::ask(beginning.place.as_ref(), when)?;
             // Not before: until here a signal ends the process.
             let signals = ProcessSignals::register().context("signals cannot be watched")?;
             // Again: it may have waited for long.
-            let loaded = source.load()?;
+            let (loaded, watch) = source.load_under(Watch::new(files))?;
             let inherited = std::mem::take(&mut succession.sockets);
             let sockets = Sockets::adopt(&loaded.settings, inherited)?;
             let control = succession.control.take();
             serve(
                 source,
-                loaded,
+                (loaded, watch),
                 signals,
                 (sockets, control),
                 Some(succession),
@@ -77,13 +81,12 @@ pub fn run(source: Source, loaded: Loaded, beginning: Beginning) -> anyhow::Resu
 
 fn serve(
     source: Source,
-    loaded: Loaded,
+    (loaded, watch): (Loaded, Watch),
     signals: ProcessSignals,
     (sockets, control): (Sockets, Option<Control>),
     succession: Option<Succession>,
 ) -> anyhow::Result<()> {
     let settings = loaded.settings.clone();
-    let watched = loaded.watched.clone();
     let gateway = Arc::new(assemble(loaded, sockets.addresses())?);
     lifecycle::watch_panics(&gateway);
     announce(&gateway, &settings, &sockets);
@@ -94,13 +97,17 @@ fn serve(
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
     let conf = server.configuration.clone();
-    server.add_service(edge_service(&gateway, &conf, sockets.edge, &events));
+    let idle = IdleConnections::new(settings.upstream.pool_size, settings.workers.get());
+    let idle = Arc::new(idle);
+    let connector = Connector::new(ConnectorOptions::from_server_conf(&conf), idle.clone());
+    server.add_service(edge_service(&gateway, connector, sockets.edge, &events));
     if let Some(socket) = sockets.admin {
         server.add_service(admin_service(&gateway, socket, &events));
     }
-    let reload = Reload::new(gateway.clone(), source, watched, signals.reload);
+    let reload = Reload::new(gateway.clone(), source, watch, signals.reload);
     server.add_service(reload_service(reload));
     server.add_service(checks_service(&gateway));
+    server.add_service(sweep_service(idle));
 
     let stop = Signals::new(gateway.clone(), events.clone(), signals.stop, incumbent);
     let given_up = stop.giving_up();
@@ -176,9 +183,7 @@ fn server_conf(settings: &Settings) -> ServerConf {
         upstream_keepalive_pool_size: settings.upstream.pool_size,
         max_retries: MOST_TRIES as usize,
         // The process ends by itself as soon as it is drained; see `lifecycle`.
-        grace_period_seconds: Some(
-            (settings.limits.shutdown_grace + LONGEST_AFTER_GRACE).as_secs(),
-        ),
+        grace_period_seconds: Some(LONGER_THAN_ANY_GRACE.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     }
@@ -186,11 +191,10 @@ fn server_conf(settings: &Settings) -> ServerConf {
 
 fn edge_service(
     gateway: &Arc<Gateway>,
-    conf: &Arc<ServerConf>,
+    connector: Connector,
     sockets: Vec<Bound>,
     events: &Sender<Event>,
 ) -> EdgeService {
-    let connector = Connector::new(ConnectorOptions::from_server_conf(conf));
     let edge = Edge::new(gateway.clone(), connector);
     EdgeService::new(gateway.clone(), edge, sockets, events.clone())
 }
@@ -211,6 +215,13 @@ fn admin_service(
 fn checks_service(gateway: &Arc<Gateway>) -> GenBackgroundService<Checks> {
     let checks = Arc::new(Checks::new(gateway.clone()));
     let mut service = GenBackgroundService::new("health checks".to_owned(), checks);
+    service.threads = Some(1);
+    service
+}
+
+fn sweep_service(idle: Arc<IdleConnections>) -> GenBackgroundService<Sweep> {
+    let mut service =
+        GenBackgroundService::new("idle connections".to_owned(), Arc::new(Sweep(idle)));
     service.threads = Some(1);
     service
 }

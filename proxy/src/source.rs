@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use knoxcall_bundle::settings::{Admin, Listener, MOST_LISTENERS, Overlap, Settings, overlapping};
 use knoxcall_bundle::{LoadOptions, Loaded, Report, load};
@@ -13,6 +14,10 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::reason;
+use crate::watch::Watch;
+
+/// Reading a configuration takes less, however large it is.
+const LONGEST_LOAD: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -70,6 +75,29 @@ impl Source {
         self.overrides.apply(&mut loaded.settings)?;
         refuse_overlaps(&loaded.settings)?;
         Ok(loaded)
+    }
+
+    /// With a watch from before the files were read: what is written meanwhile
+    /// is a change to it. `watch`: of the files that there were last.
+    pub fn load_under(&self, mut watch: Watch) -> Result<(Loaded, Watch), LoadError> {
+        loop {
+            let loaded = self.load()?;
+            if loaded.watched == watch.files() {
+                return Ok((loaded, watch));
+            }
+            // Which files there are is known once they have been read.
+            watch = Watch::new(loaded.watched);
+        }
+    }
+
+    /// As [`Self::load_under`], of what has just been loaded: read once more
+    /// only where somebody may have written meanwhile.
+    pub fn settle(&self, loaded: Loaded) -> Result<(Loaded, Watch), LoadError> {
+        let watch = Watch::new(loaded.watched.clone());
+        match watch.is_older_than(LONGEST_LOAD) {
+            true => Ok((loaded, watch)),
+            false => self.load_under(watch),
+        }
     }
 
     /// The configuration in effect, for people to read.
@@ -199,5 +227,61 @@ impl fmt::Display for Shown<'_> {
             }
             _ => self.0.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::*;
+
+    const CONFIG: &str = "\
+listeners: [{address: 127.0.0.1:0}]
+tenant: {slug: acme, base_domain: knox.test}
+environments: [{name: production}]
+";
+
+    fn write(file: &Path, routes: &str) {
+        std::fs::write(file, format!("{CONFIG}{routes}")).unwrap();
+    }
+
+    fn source() -> (tempfile::TempDir, Source) {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source {
+            file: folder.path().join("gateway.yaml"),
+            allow_inline_secrets: true,
+            overrides: Overrides::default(),
+        };
+        write(&source.file, "");
+        (folder, source)
+    }
+
+    const LIMITS: &str = "limits: {head_bytes: 2048}";
+
+    #[test]
+    fn what_is_written_while_the_process_starts_is_not_missed() {
+        let (_folder, source) = source();
+        let loaded = source.load().unwrap();
+        write(&source.file, LIMITS);
+        let (loaded, mut watch) = source.settle(loaded).unwrap();
+        assert_eq!(loaded.settings.limits.head_bytes, 2048);
+        assert!(!watch.has_changed());
+    }
+
+    #[test]
+    fn other_files_are_read_under_a_watch_of_their_own() {
+        let (folder, source) = source();
+        let loaded = source.load().unwrap();
+        let (_, watch) = source.settle(loaded).unwrap();
+        let secret = folder.path().join("token");
+        std::fs::write(&secret, "one").unwrap();
+        std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
+        write(&source.file, "secrets: [{name: token, from_file: token}]");
+        let (_, mut watch) = source.load_under(watch).unwrap();
+        assert!(!watch.has_changed());
+        std::fs::write(&secret, "two").unwrap();
+        assert!(watch.has_changed());
     }
 }

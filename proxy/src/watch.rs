@@ -10,11 +10,12 @@ use std::fs::Metadata;
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The coarsest clock of a file system, and some.
 const YOUNG: Duration = Duration::from_secs(3);
 
+#[derive(Clone)]
 pub struct Watch {
     files: Vec<PathBuf>,
     looks: Vec<Option<Look>>,
@@ -49,6 +50,13 @@ impl Watch {
         &self.files
     }
 
+    /// Had nobody touched any of the files for so long?
+    pub fn is_older_than(&self, age: Duration) -> bool {
+        let now = SystemTime::now();
+        let mut looks = self.looks.iter();
+        looks.all(|look| look.is_some_and(|look| look.is_older_than(age, now)))
+    }
+
     /// Since it was asked last.
     pub fn has_changed(&mut self) -> bool {
         let looks = looks(&self.files);
@@ -79,6 +87,16 @@ fn texts(files: &[PathBuf]) -> u64 {
 }
 
 impl Look {
+    fn is_older_than(&self, age: Duration, now: SystemTime) -> bool {
+        let touched = self.modified.max(self.changed).0;
+        let touched = Duration::from_secs(touched.try_into().unwrap_or(u64::MAX));
+        let since_then = now
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|now| now.checked_sub(touched));
+        since_then.is_some_and(|since_then| since_then > age)
+    }
+
     fn of(file: &Metadata, now: SystemTime) -> Self {
         let age = file
             .modified()

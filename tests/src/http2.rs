@@ -235,8 +235,10 @@ impl Http2Response {
 impl Http2Upstream {
     /// Answers with what it got; by path, with what a test needs:
     /// `/trailers` ends in trailers, `/telling-trailers` says the body there,
-    /// `/trailers-only` is a head alone, `/echo`
-    /// sends each part back as it comes, `/reset` breaks off in the middle.
+    /// `/trailers-only` is a head alone, `/no-body` a head and trailers,
+    /// `/not-modified` a 304 with a body all the same, `/echo`
+    /// sends each part back as it comes, `/reset` breaks off in the middle,
+    /// `/failed` and `/refused` before the answer.
     pub fn start() -> Self {
         let runtime = runtime();
         let shared = Arc::new(Shared::default());
@@ -327,8 +329,25 @@ async fn serve(
     received.body = collect(&mut body).await.ok()?;
     let echoed = Bytes::from(received.body.clone());
     shared.received.lock().unwrap().push(received);
-    let mut out = answer.send_response(ok().body(()).unwrap(), false).ok()?;
     match kind.as_str() {
+        "failed" => {
+            answer.send_reset(Reason::INTERNAL_ERROR);
+            return Some(());
+        }
+        "refused" => {
+            answer.send_reset(Reason::REFUSED_STREAM);
+            return Some(());
+        }
+        _ => {}
+    }
+    let head = match kind.as_str() {
+        "not-modified" => http::Response::builder().status(304),
+        "no-body" => ok().header("etag", "\"1\""),
+        _ => ok(),
+    };
+    let mut out = answer.send_response(head.body(()).unwrap(), false).ok()?;
+    match kind.as_str() {
+        "no-body" => out.send_trailers(trailers()).ok()?,
         "trailers" => {
             out.send_data(echoed, false).ok()?;
             out.send_trailers(trailers()).ok()?;

@@ -165,7 +165,7 @@ impl Default for CountersDocument {
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamDocument {
-    /// Idle connections kept for reuse, in all.
+    /// Idle connections kept for reuse: each worker has an equal share.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub pool_size: u32,
     /// Seconds that a resolved address is used at least, whatever its TTL.

@@ -104,6 +104,7 @@ fn judge(
     let bundle = validate::tenant(&tenant, sources, &mut found).map(|tenant| Bundle {
         tenants: vec![tenant],
     });
+    validate::client_authorities(&tenant, &process, &mut found);
     if let Some(settings) = &settings {
         validate::own_listeners(&tenant, settings, &mut found);
     }

@@ -7,6 +7,7 @@ mod api_key;
 mod body;
 mod callers;
 mod client;
+mod client_authorities;
 mod context;
 mod defaults;
 mod header;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use crate::secret::SecretValue;
 use crate::settings::TicketKey;
 
+pub(crate) use client_authorities::client_authorities;
 pub(crate) use defaults::fill_route_defaults;
 pub(crate) use own_listeners::own_listeners;
 pub(crate) use process::process;

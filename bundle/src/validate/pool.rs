@@ -59,11 +59,7 @@ pub(super) fn pool(merged: &Merged<'_>, problems: &mut Problems) -> Pool {
 fn balance(merged: &Merged<'_>, problems: &mut Problems) -> Balance {
     let header = merged.pick(|settings| &settings.hash_header);
     let given = merged.value(|settings| &settings.balance);
-    if let (Some(header), None) = (&header, given) {
-        let remedy = "add balance: consistent_hash";
-        let at = header.at.key("hash_header");
-        problems.add(&at, "has no effect by itself", remedy);
-    }
+    tell_idle_header(merged, problems);
     let key = header.and_then(|header| {
         let name = HeaderName::try_from(header.value.as_str()).ok();
         if name.is_none() {
@@ -78,6 +74,24 @@ fn balance(merged: &Merged<'_>, problems: &mut Problems) -> Balance {
         Some(BalanceName::ConsistentHash) => {
             Balance::ConsistentHash(key.unwrap_or(HashKey::ClientAddress))
         }
+    }
+}
+
+/// A `hash_header` that nothing is hashed by. An environment may balance in
+/// another way than its route: it gives no header then.
+fn tell_idle_header(merged: &Merged<'_>, problems: &mut Problems) {
+    if merged.value(|settings| &settings.balance) == Some(BalanceName::ConsistentHash) {
+        return;
+    }
+    let gives_header = |settings: &RouteSettings| {
+        let header = settings.hash_header.as_deref();
+        header.is_some_and(|header| !header.is_empty())
+    };
+    let nearest = merged.settings_where(|own| own.balance.is_some() || gives_header(own));
+    if let Some(nearest) = nearest.filter(|nearest| gives_header(nearest.value)) {
+        let at = nearest.at.key("hash_header");
+        let message = "has no effect without balance: consistent_hash";
+        problems.add(&at, message, "write that, or leave hash_header out");
     }
 }
 

@@ -129,6 +129,28 @@ async fn an_instance_that_joins_trusts_the_memory_that_redis_has() {
 }
 
 #[tokio::test]
+async fn an_instance_that_joins_after_a_failover_trusts_nothing_from_before() {
+    let redis = RedisServer::start().await;
+    let record = format!("{} {}", now() - 1_000, "5f".repeat(20));
+    redis
+        .run(&["SET", "knoxcall:nonces-since", &record])
+        .await
+        .unwrap();
+    let counters = instance(&redis);
+    // In a later second than the start of both, and claimed by the server that
+    // is gone.
+    let signed_at = now() + 2;
+    while now() < signed_at {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        claim_signed_at(&counters, [1; 32], signed_at).await,
+        Claim::BeforeStart
+    );
+    assert_eq!(claim(&counters, [2; 32]).await, Claim::Fresh);
+}
+
+#[tokio::test]
 async fn a_replay_after_redis_restarted_empty_is_refused() {
     let mut redis = RedisServer::start().await;
     let counters = instance(&redis);

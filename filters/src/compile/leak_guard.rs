@@ -47,7 +47,7 @@ impl<'b> Guards<'b> {
             .filter_map(|secret| self.value(secret, &here.environment))
             .filter(|value| !is_short(value))
             .collect();
-        let altered = self.altered(route, here, &values);
+        let altered = self.altered(route, here);
         values.extend(altered.iter().map(|text| credentials(text)));
         values.sort_unstable();
         values.dedup();
@@ -67,14 +67,9 @@ impl<'b> Guards<'b> {
     }
 
     /// What is sent in place of a secret: through a filter of Liquid it is
-    /// another text, and with text around it a short one is long enough. What
-    /// has a guarded value in it is guarded already.
-    fn altered(
-        &self,
-        route: &Route,
-        here: &RouteEnvironment,
-        guarded: &[&str],
-    ) -> Vec<Zeroizing<String>> {
+    /// another text, and with text around it a short one is long enough. Also
+    /// where a guarded value stands in it: what is beside that may be a secret.
+    fn altered(&self, route: &Route, here: &RouteEnvironment) -> Vec<Zeroizing<String>> {
         let values = Values {
             tenant: self.tenant,
             route,
@@ -84,7 +79,6 @@ impl<'b> Guards<'b> {
         templates
             .filter(|template| self.may_alter(template, &here.environment))
             .filter_map(|template| fixed_text(template, &values))
-            .filter(|text| !guarded.iter().any(|value| text.contains(value)))
             .collect()
     }
 

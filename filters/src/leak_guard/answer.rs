@@ -31,13 +31,12 @@ pub struct AnswerGuard {
     holds_head: bool,
     in_head: usize,
     in_trailers: usize,
+    is_uninspected: bool,
 }
 
 enum Body {
     /// There is none, or it passes as it is.
-    Unseen {
-        is_encoded: bool,
-    },
+    Unseen,
     Masked(Messages),
 }
 
@@ -48,31 +47,39 @@ pub struct Findings {
     pub headers: usize,
     pub body: usize,
     pub trailers: usize,
-    /// The body was encoded, and passed as it was (`lenient`).
+    /// The body was encoded or in foreign characters, and passed (`lenient`).
     pub is_uninspected: bool,
 }
 
 impl AnswerGuard {
     /// Masks the head. `None` where the route is not guarded; refused where the
-    /// body cannot be looked into and must be.
+    /// body cannot be looked into and must be. `coding` is by the upstream's own
+    /// head, whatever rules have made of it since.
     pub fn begin(
         service: &Service,
         method: &Method,
         status: StatusCode,
+        coding: Coding,
         headers: &mut HeaderMap,
     ) -> Result<Option<Self>, Refusal> {
         let Some(guard) = &service.leak_guard else {
             return Ok(None);
         };
         let in_head = guard.mask_headers(headers);
-        let body = body(service.leak_guard_mode, method, status, headers)?;
+        let has_body = *method != Method::HEAD && !has_no_body(status, headers);
+        let coding = has_body.then(|| coding.within(headers));
+        let is_uninspected = coding.is_some_and(Coding::is_opaque);
+        if is_uninspected && service.leak_guard_mode == LeakGuardMode::Strict {
+            return Err(Refusal::ResponseUninspectable);
+        }
+        let body = coding.map_or(Body::Unseen, Body::of);
         let holds_head = match &body {
             Body::Masked(Messages::Whole) => has_validators(headers),
             Body::Masked(Messages::Events(_) | Messages::Prefixed(_)) => {
                 drop_validators(headers);
                 false
             }
-            Body::Unseen { .. } => false,
+            Body::Unseen => false,
         };
         Ok(Some(Self {
             guard: guard.clone(),
@@ -81,6 +88,7 @@ impl AnswerGuard {
             holds_head,
             in_head,
             in_trailers: 0,
+            is_uninspected,
         }))
     }
 
@@ -123,7 +131,20 @@ impl AnswerGuard {
             headers: self.in_head,
             body: self.masker.hits(),
             trailers: self.in_trailers,
-            is_uninspected: matches!(self.body, Body::Unseen { is_encoded: true }),
+            is_uninspected: self.is_uninspected,
+        }
+    }
+}
+
+impl Body {
+    fn of(coding: Coding) -> Self {
+        match coding {
+            Coding::Encoded => Self::Unseen,
+            Coding::Plain
+            | Coding::Foreign
+            | Coding::Events
+            | Coding::Messages
+            | Coding::WebSocket => Self::Masked(Messages::of(coding)),
         }
     }
 }
@@ -137,27 +158,6 @@ fn has_no_body(status: StatusCode, headers: &HeaderMap) -> bool {
         && !headers.contains_key(TRANSFER_ENCODING)
         && status != StatusCode::SWITCHING_PROTOCOLS;
     is_empty || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
-}
-
-fn body(
-    mode: LeakGuardMode,
-    method: &Method,
-    status: StatusCode,
-    headers: &HeaderMap,
-) -> Result<Body, Refusal> {
-    if *method == Method::HEAD || has_no_body(status, headers) {
-        return Ok(Body::Unseen { is_encoded: false });
-    }
-    match (Coding::of(status, headers), mode) {
-        (Coding::Encoded, LeakGuardMode::Strict) => Err(Refusal::ResponseUninspectable),
-        (Coding::Encoded, LeakGuardMode::Lenient | LeakGuardMode::Off) => {
-            Ok(Body::Unseen { is_encoded: true })
-        }
-        (
-            coding @ (Coding::Plain | Coding::Events | Coding::Messages | Coding::WebSocket),
-            LeakGuardMode::Strict | LeakGuardMode::Lenient | LeakGuardMode::Off,
-        ) => Ok(Body::Masked(Messages::of(coding))),
-    }
 }
 
 #[cfg(test)]

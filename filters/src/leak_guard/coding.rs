@@ -4,6 +4,8 @@
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, LAST_MODIFIED, SEC_WEBSOCKET_EXTENSIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::charset;
+
 /// How an answer's body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
@@ -13,7 +15,10 @@ pub enum Coding {
     /// gRPC and Connect.
     Messages,
     WebSocket,
-    /// Compressed, or in characters of several bytes: not to be looked into.
+    /// In characters that may not be those of ASCII: what is not found may be
+    /// there all the same.
+    Foreign,
+    /// Compressed: not to be looked into.
     Encoded,
 }
 
@@ -30,6 +35,9 @@ const DIGESTS: [HeaderName; 4] = [
 ];
 
 impl Coding {
+    /// By the upstream's own head: rules for headers may say something else of
+    /// the same bytes. `Content-Encoding`, which they cannot change, is read
+    /// when the guard begins: it is gone where the body has been decoded.
     pub fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return match headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
@@ -43,13 +51,30 @@ impl Coding {
                 .iter()
                 .map(HeaderValue::as_bytes)
         };
-        if is_encoded(headers, &CONTENT_ENCODING) || types().any(is_wide) {
-            return Self::Encoded;
-        }
         let is_coded = |name| is_encoded(headers, name);
         match types().next().map_or(Self::Plain, Self::of_type) {
             Self::Messages if MESSAGE_ENCODINGS.iter().any(is_coded) => Self::Encoded,
+            _ if types().any(charset::may_be_foreign) => Self::Foreign,
             coding => coding,
+        }
+    }
+
+    /// The same, but for what `Content-Encoding` says.
+    pub(super) fn within(self, headers: &HeaderMap) -> Self {
+        match self {
+            Self::Plain | Self::Events | Self::Messages | Self::Foreign
+                if is_encoded(headers, &CONTENT_ENCODING) =>
+            {
+                Self::Encoded
+            }
+            coding => coding,
+        }
+    }
+
+    pub(super) fn is_opaque(self) -> bool {
+        match self {
+            Self::Foreign | Self::Encoded => true,
+            Self::Plain | Self::Events | Self::Messages | Self::WebSocket => false,
         }
     }
 
@@ -68,19 +93,6 @@ impl Coding {
             Self::Plain
         }
     }
-}
-
-/// Has a type a charset whose characters are not those of ASCII?
-fn is_wide(value: &[u8]) -> bool {
-    let mut parameters = value.split(|byte| *byte == b';').skip(1);
-    parameters.any(|parameter| {
-        let parameter = parameter.trim_ascii().to_ascii_lowercase();
-        let wide = ["utf-16", "utf-32", "ucs-"];
-        parameter.starts_with(b"charset")
-            && wide
-                .iter()
-                .any(|name| memchr::memmem::find(&parameter, name.as_bytes()).is_some())
-    })
 }
 
 fn is_encoded(headers: &HeaderMap, name: &HeaderName) -> bool {
@@ -126,7 +138,8 @@ mod tests {
     }
 
     fn coding(lines: &[(&'static str, &'static str)]) -> Coding {
-        Coding::of(StatusCode::OK, &headers(lines))
+        let headers = headers(lines);
+        Coding::of(StatusCode::OK, &headers).within(&headers)
     }
 
     #[test]
@@ -162,18 +175,28 @@ mod tests {
     }
 
     #[test]
-    fn wide_characters_cannot_be_looked_into() {
-        for value in [
-            "text/plain; charset=UTF-16",
-            "text/plain;charset=\"utf-16le\"",
-            "text/plain; x=y; charset = utf-32",
-        ] {
-            assert_eq!(
-                coding(&[("content-type", value)]),
-                Coding::Encoded,
-                "{value}"
-            );
-        }
+    fn characters_that_are_not_those_of_ascii_are_told_of_any_type() {
+        let wide = ("content-type", "text/plain; charset=UTF-16");
+        assert_eq!(coding(&[wide]), Coding::Foreign);
+        assert_eq!(
+            coding(&[("content-type", "text/html"), wide]),
+            Coding::Foreign
+        );
+        let events = "text/event-stream; charset=utf-16";
+        assert_eq!(coding(&[("content-type", events)]), Coding::Foreign);
+        let compressed = [wide, ("content-encoding", "gzip")];
+        assert_eq!(coding(&compressed), Coding::Encoded);
+    }
+
+    #[test]
+    fn what_is_decoded_is_no_longer_compressed_but_in_the_same_characters() {
+        let of_upstream = headers(&[
+            ("content-type", "text/plain; charset=utf-16"),
+            ("content-encoding", "gzip"),
+        ]);
+        let coding = Coding::of(StatusCode::OK, &of_upstream);
+        assert_eq!(coding.within(&of_upstream), Coding::Encoded);
+        assert_eq!(coding.within(&HeaderMap::new()), Coding::Foreign);
     }
 
     #[test]

@@ -191,30 +191,73 @@ fn short_escape(c: char) -> Option<u8> {
     }
 }
 
-/// How quotes are written: for text alone they need not be.
-const XML_QUOTES: [(&str, &str); 5] = [
-    ("\"", "'"),
-    ("&quot;", "&apos;"),
-    ("&quot;", "&#39;"),
-    ("&quot;", "&#x27;"),
-    ("&#34;", "&#39;"),
+/// How an encoder writes what XML itself leaves open.
+struct XmlWay {
+    /// For text alone quotes need not be escaped.
+    double_quote: &'static str,
+    single_quote: &'static str,
+    others: &'static [(u8, &'static str)],
+}
+
+const XML_WAYS: [XmlWay; 9] = [
+    quoting("\"", "'", &[]),
+    quoting("&quot;", "&apos;", &[]),
+    quoting("&quot;", "&#39;", &[]),
+    quoting("&quot;", "&#x27;", &[]),
+    // PHP
+    quoting("&quot;", "&#039;", &[]),
+    quoting("&#34;", "&#39;", &[]),
+    // Go's templates; Handlebars; Mustache.
+    quoting("&#34;", "&#39;", &[(b'+', "&#43;")]),
+    quoting("&quot;", "&#x27;", &[(b'=', "&#x3D;"), (b'`', "&#x60;")]),
+    quoting(
+        "&quot;",
+        "&#39;",
+        &[(b'/', "&#x2F;"), (b'=', "&#x3D;"), (b'`', "&#x60;")],
+    ),
 ];
 
+const fn quoting(
+    double_quote: &'static str,
+    single_quote: &'static str,
+    others: &'static [(u8, &'static str)],
+) -> XmlWay {
+    XmlWay {
+        double_quote,
+        single_quote,
+        others,
+    }
+}
+
 fn xml(value: &str) -> impl Iterator<Item = Form> {
-    XML_QUOTES.into_iter().map(|(double, single)| {
+    XML_WAYS.iter().map(|way| way.encode(value))
+}
+
+impl XmlWay {
+    fn encode(&self, value: &str) -> Form {
         let mut out = Zeroizing::new(Vec::with_capacity(value.len() * 6));
         for byte in value.bytes() {
-            match byte {
-                b'&' => out.extend(*b"&amp;"),
-                b'<' => out.extend(*b"&lt;"),
-                b'>' => out.extend(*b"&gt;"),
-                b'"' => out.extend(double.bytes()),
-                b'\'' => out.extend(single.bytes()),
-                other => out.push(other),
+            match self.escape(byte) {
+                Some(escape) => out.extend(escape.bytes()),
+                None => out.push(byte),
             }
         }
         out
-    })
+    }
+
+    fn escape(&self, byte: u8) -> Option<&'static str> {
+        match byte {
+            b'&' => Some("&amp;"),
+            b'<' => Some("&lt;"),
+            b'>' => Some("&gt;"),
+            b'"' => Some(self.double_quote),
+            b'\'' => Some(self.single_quote),
+            other => {
+                let mut others = self.others.iter();
+                others.find(|(own, _)| *own == other).map(|(_, text)| *text)
+            }
+        }
+    }
 }
 
 fn hex(value: &str, digits: &[u8; 16]) -> Form {
@@ -320,6 +363,19 @@ mod tests {
             "a&lt;b&gt;&amp;&quot;c&#39;d-e",
             "a&lt;b&gt;&amp;&quot;c&#x27;d-e",
             "a&lt;b&gt;&amp;&#34;c&#39;d-e",
+            "a&lt;b&gt;&amp;&quot;c&#039;d-e",
+        ] {
+            assert!(has(value, form), "{form}");
+        }
+    }
+
+    #[test]
+    fn html_is_escaped_by_any_common_template() {
+        let value = "a'b+c/d=`\"";
+        for form in [
+            "a&#39;b&#43;c/d=`&#34;",
+            "a&#x27;b+c/d&#x3D;&#x60;&quot;",
+            "a&#39;b+c&#x2F;d&#x3D;&#x60;&quot;",
         ] {
             assert!(has(value, form), "{form}");
         }

@@ -31,7 +31,7 @@ pub(super) struct Prefixed {
 impl Messages {
     pub(super) fn of(coding: Coding) -> Self {
         match coding {
-            Coding::Plain | Coding::Encoded => Self::Whole,
+            Coding::Plain | Coding::Foreign | Coding::Encoded => Self::Whole,
             Coding::Events => Self::Events(LastBytes::default()),
             Coding::Messages => Self::Prefixed(Prefixed::new(message_length)),
             Coding::WebSocket => Self::Prefixed(Prefixed::new(frame_length)),

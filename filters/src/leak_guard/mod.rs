@@ -8,6 +8,7 @@
 
 mod answer;
 mod automaton;
+mod charset;
 mod coding;
 mod forms;
 mod grams;

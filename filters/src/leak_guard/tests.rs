@@ -132,7 +132,15 @@ fn json_escapes_are_masked_at_every_split() {
 
 #[test]
 fn xml_escapes_are_masked_at_every_split() {
-    check_form(ODD, "p/w d+é&quot;\\&lt;&amp;&gt;&#39;=~😀");
+    for form in [
+        "p/w d+é&quot;\\&lt;&amp;&gt;&#39;=~😀",
+        "p/w d+é&quot;\\&lt;&amp;&gt;&#039;=~😀",
+        "p/w d&#43;é&#34;\\&lt;&amp;&gt;&#39;=~😀",
+        "p/w d+é&quot;\\&lt;&amp;&gt;&#x27;&#x3D;~😀",
+        "p&#x2F;w d+é&quot;\\&lt;&amp;&gt;&#39;&#x3D;~😀",
+    ] {
+        check_form(ODD, form);
+    }
 }
 
 #[test]

@@ -186,6 +186,9 @@ impl ResponseRules {
         let transforms = self.transforms(status, headers)?;
         let coding = match (Coded::of(headers), self.decoding) {
             (Coded::Not, _) => None,
+            (Coded::By(_), ResponseDecoding::Decode) if is_part(status, headers) => {
+                return Err(TransformError::Partial);
+            }
             (Coded::By(coding), ResponseDecoding::Decode) => Some(coding),
             (Coded::By(_), ResponseDecoding::Identity) | (Coded::Otherwise, _) if transforms => {
                 return Err(TransformError::Encoded);
@@ -208,10 +211,7 @@ impl ResponseRules {
             _ => Kind::of(headers)?,
         };
         match (kind, self.not_json) {
-            (Kind::Json, _) if status == StatusCode::PARTIAL_CONTENT => {
-                Err(TransformError::Partial)
-            }
-            (Kind::Json, _) if headers.contains_key(CONTENT_RANGE) => Err(TransformError::Partial),
+            (Kind::Json, _) if is_part(status, headers) => Err(TransformError::Partial),
             (Kind::Json, _) => Ok(true),
             (Kind::Other, NotJson::Refuse) => Err(TransformError::NotJson),
             (Kind::Other, NotJson::Pass) => Ok(false),
@@ -271,6 +271,10 @@ impl Kind {
             BodyType::Unnamed | BodyType::Form | BodyType::Xml | BodyType::Other => Ok(Self::Other),
         }
     }
+}
+
+fn is_part(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE)
 }
 
 fn says_more_than(headers: &HeaderMap, limit: usize) -> bool {

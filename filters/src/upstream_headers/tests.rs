@@ -346,6 +346,17 @@ fn an_answer_that_is_decoded_is_asked_for_in_what_we_decode() {
 }
 
 #[test]
+fn an_answer_that_may_be_decoded_is_asked_for_whole() {
+    let mut allowing = changing(&[], ResponseDecoding::Decode);
+    allowing.injection = guarded().injection;
+    allowing.leak_guard.allow_range = true;
+    for environment in [changing(&[], ResponseDecoding::Decode), allowing] {
+        assert!(goes(environment.clone(), "range", "bytes=0-9"));
+        assert!(goes(environment, "if-range", "\"1\""));
+    }
+}
+
+#[test]
 fn what_connection_names_is_for_one_hop_too() {
     let request = Request::get("/")
         .header("connection", "X-Debug, keep-alive")

@@ -139,8 +139,13 @@ impl Acceptor {
         if self.gateway.is_succeeded() {
             return;
         }
-        while let Ok((stream, peer)) = accept_at_once(socket) {
-            self.serve(stream, peer);
+        loop {
+            match accept_at_once(socket) {
+                Ok((stream, peer)) => self.serve(stream, peer),
+                Err(error) if is_the_clients(&error) => {}
+                // There are none left.
+                Err(_) => return,
+            }
         }
     }
 
@@ -191,9 +196,9 @@ fn accept_at_once(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 
 /// It was gone before it was accepted: the next one may be sound.
 fn is_the_clients(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, NotConnected};
     matches!(
         error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted
+        ConnectionAborted | ConnectionReset | Interrupted | NotConnected
     )
 }

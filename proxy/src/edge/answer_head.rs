@@ -4,6 +4,7 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use knoxcall_filters::leak_guard::{Coding, Findings};
 use knoxcall_filters::names::{UPSTREAM_STATUS, X_REQUEST_ID};
 use knoxcall_filters::rate_limit::Quota;
 use knoxcall_filters::table::Service;
@@ -43,14 +44,17 @@ pub fn is_final(status: StatusCode) -> bool {
 pub fn interim_head(
     upstream: &ResponseHeader,
     service: &Service,
-    context: &Context,
+    context: &mut Context,
 ) -> Box<ResponseHeader> {
     let mut headers = kept(&upstream.headers);
     if let Some(rules) = &service.response_rules {
         rules.headers(&mut headers);
     }
     if let Some(guard) = &service.leak_guard {
-        guard.mask_headers(&mut headers);
+        context.note_leaks(Findings {
+            headers: guard.mask_headers(&mut headers),
+            ..Findings::default()
+        });
     }
     frame(&mut headers, Ending::Head);
     headers.remove(UPSTREAM_STATUS);
@@ -62,15 +66,19 @@ pub fn interim_head(
 pub struct AnswerHead {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// Of the body, whatever rules make of the head.
+    pub coding: Coding,
 }
 
 impl AnswerHead {
     /// Without what was said for one hop.
     pub fn of(upstream: &ResponseHeader) -> Result<Self> {
-        check_coding(&upstream.headers)?;
+        let (status, headers) = (upstream.status, &upstream.headers);
+        check_coding(headers)?;
         Ok(Self {
-            status: upstream.status,
-            headers: kept(&upstream.headers),
+            status,
+            headers: kept(headers),
+            coding: Coding::of(status, headers),
         })
     }
 
@@ -223,6 +231,7 @@ mod tests {
         let head = AnswerHead {
             status: StatusCode::from_u16(status).unwrap(),
             headers: headers(lines),
+            coding: Coding::Plain,
         };
         let mut request = RequestHeader::build(method, b"/", None).unwrap();
         request.set_version(version);
@@ -281,18 +290,21 @@ mod tests {
     fn what_is_for_one_hop_stays_there() {
         let all = headers(&[
             ("connection", "keep-alive, Upgrade, x-one"),
-            ("connection", "x-two, content-length"),
+            ("connection", "x-two, content-length, content-encoding"),
             ("x-one", "1"),
             ("x-two", "2"),
             ("keep-alive", "timeout=1"),
             ("trailer", "x-sum"),
             ("content-length", "2"),
+            ("content-encoding", "gzip"),
             ("upgrade", "h2c"),
         ]);
-        assert_eq!(
-            kept(&all),
-            headers(&[("content-length", "2"), ("upgrade", "h2c")])
-        );
+        let left = [
+            ("content-length", "2"),
+            ("content-encoding", "gzip"),
+            ("upgrade", "h2c"),
+        ];
+        assert_eq!(kept(&all), headers(&left));
         let unnamed = headers(&[
             ("keep-alive", "timeout=1"),
             ("proxy-connection", "close"),

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::connector::{Connected, Connector};
 use super::context::Context;
 use super::deadline::Deadline;
-use super::failure::{MOST_TRIES, may_connect_again, may_send_again};
+use super::failure::{MOST_TRIES, ended_with_connection, may_connect_again, may_send_again};
 use super::passage::Passage;
 use super::patience::Patience;
 use super::relay::{Broken, Conclusion, Relay};
@@ -26,7 +26,7 @@ use super::to_client::send_last;
 use super::websocket::Switched;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
-use crate::upstream::{Outcome, Picked, Prepared, address_name};
+use crate::upstream::{Outcome, Picked, Prepared};
 
 /// The endpoints that a request has been sent to, or tried to.
 pub type Tried = SmallVec<[SocketAddr; 4]>;
@@ -93,11 +93,6 @@ impl Attempt<'_> {
         let connected = self.connect(&picked, peer, context, tried).await?;
         let (mut upstream, is_reused) = (connected.session, connected.is_reused);
         note_connection(context, peer, is_reused, upstream.digest());
-        if let Err(refusal) = judge_connection(peer, upstream.digest()) {
-            picked.report(Outcome::NotConnected);
-            return Err(refusal.into());
-        }
-
         upstream.set_write_timeout(peer.options.write_timeout);
         let patience = Patience::of(session, &prepared.timeouts, context);
         let service = self.passage.service();
@@ -133,7 +128,10 @@ impl Attempt<'_> {
                 let at_hand = context.body.is_some() || session.body_bytes_read() == 0;
                 let outcome = broke(&error);
                 // Closed while it lay in the pool: the endpoint may be well.
-                let was_stale = is_reused && said_nothing && outcome == Outcome::Broke;
+                let was_stale = is_reused
+                    && said_nothing
+                    && outcome == Outcome::Broke
+                    && ended_with_connection(&error);
                 let outcome = if was_stale { Outcome::Unknown } else { outcome };
                 picked.report(outcome);
                 let again = was_stale
@@ -229,18 +227,6 @@ fn note_connection(
         record.upstream_address = peer._address.as_inet().copied();
         record.connect = (!is_reused).then(|| connect_time(digest));
     });
-}
-
-/// Pingora would speak TLS 1.0 to an upstream that knows no better, and take
-/// an address for a name.
-fn judge_connection(peer: &HttpPeer, digest: Option<&Digest>) -> Result<(), Refusal> {
-    let uses_old_tls = digest
-        .and_then(|digest| digest.ssl_digest.as_ref())
-        .is_some_and(|tls| !matches!(tls.version.as_ref(), "TLSv1.2" | "TLSv1.3"));
-    if uses_old_tls || !address_name::is_named(peer, digest) {
-        return Err(Refusal::UpstreamTls);
-    }
-    Ok(())
 }
 
 /// TCP and TLS together.

@@ -13,6 +13,7 @@ use knoxcall_filters::Refusal;
 
 use super::buffered::Share;
 use super::pace::Pace;
+use super::to_client::send_continue;
 
 pub struct BodyLimits<'s> {
     pub bytes: usize,
@@ -43,12 +44,8 @@ pub async fn read_whole(
     let known = announced.map_or(0, |length| length as usize);
     limits.share.grow_to(known).map_err(BodyError::Refused)?;
     if expects_continue(session.req_header()) {
-        // Pingora would take the body that is to come for one left unread, and
-        // close the connection behind the answer.
-        session.set_close_on_response_before_downstream_finish(false);
-        let written = session.write_continue_response().await;
-        session.set_close_on_response_before_downstream_finish(true);
-        written.map_err(BodyError::Client)?;
+        let asked = send_continue(session, limits.timeout).await;
+        asked.map_err(BodyError::Client)?;
     }
     session.set_read_timeout(Some(limits.timeout));
     let Some(first) = read_some(session, limits.timeout).await? else {
@@ -72,6 +69,7 @@ async fn read_rest(
     let expected = announced.map_or(2 * first.len(), |length| length as usize);
     let mut body = BytesMut::with_capacity(expected.min(limits.bytes));
     let mut pace = Pace::new(limits.least_rate);
+    pace.count(first.len());
     body.extend_from_slice(&first);
     while let Some(more) = read_some(session, limits.timeout).await? {
         let length = body.len() + more.len();

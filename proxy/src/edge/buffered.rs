@@ -38,6 +38,9 @@ impl Share {
     /// Takes what is missing to so many bytes.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
         let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
+            return Ok(());
+        }
         let before = self.all.bytes.fetch_add(more, Ordering::Relaxed);
         if before + more > self.most {
             self.all.bytes.fetch_sub(more, Ordering::Relaxed);

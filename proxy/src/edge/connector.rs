@@ -3,7 +3,10 @@
 //! prior knowledge, RFC 9113, section 3.3).
 //!
 //! Pools are keyed by [`crate::upstream::pool_key`]: nothing is shared that
-//! must not be.
+//! must not be. Those of HTTP/1 are our own ([`IdleConnections`]), those of
+//! HTTP/2 Pingora's.
+
+use std::sync::Arc;
 
 use pingora::connectors::http::v2::{Connector as Http2Connector, H2HandshakeSettings, handshake};
 use pingora::connectors::{ConnectorOptions, TransportConnector};
@@ -15,9 +18,12 @@ use pingora::{Error, ErrorType, Result};
 
 use super::upstream_session::UpstreamSession;
 use super::upstream_stream::UpstreamStream;
+use crate::upstream::idle::IdleConnections;
+use crate::upstream::trust::is_sound;
 
 pub struct Connector {
     transport: TransportConnector,
+    idle: Arc<IdleConnections>,
     /// For its pools; connections are made by `transport`.
     http2: Http2Connector,
 }
@@ -28,8 +34,9 @@ pub struct Connected {
 }
 
 impl Connector {
-    pub fn new(options: ConnectorOptions) -> Self {
+    pub fn new(options: ConnectorOptions, idle: Arc<IdleConnections>) -> Self {
         Self {
+            idle,
             transport: TransportConnector::new(Some(options.clone())),
             http2: Http2Connector::new(Some(options)),
         }
@@ -37,13 +44,30 @@ impl Connector {
 
     pub async fn connect(&self, peer: &HttpPeer) -> Result<Connected> {
         let connected = match peer.options.alpn.get_max_http_version() {
-            0 | 1 => {
-                let (stream, is_reused) = self.transport.get_stream(peer).await?;
-                return Ok(http1(stream, peer, is_reused));
-            }
+            0 | 1 => self.connect_http1(peer).await,
             _two => self.connect_http2(peer).await,
         };
         connected.map_err(Error::into_up)
+    }
+
+    async fn connect_http1(&self, peer: &HttpPeer) -> Result<Connected> {
+        if let Some(stream) = self.idle.take(peer) {
+            return Ok(http1(stream, peer, true));
+        }
+        let stream = self.new_stream(peer).await?;
+        Ok(http1(stream, peer, false))
+    }
+
+    /// One that may be used, or none: it is judged before anybody can share it.
+    async fn new_stream(&self, peer: &HttpPeer) -> Result<Stream> {
+        let stream = self.transport.new_stream(peer).await?;
+        match is_sound(peer, stream.get_ssl_digest().as_deref()) {
+            true => Ok(stream),
+            false => {
+                let why = "TLS before 1.2, or a certificate that does not name the address";
+                Error::e_explain(ErrorType::InvalidCert, why)
+            }
+        }
     }
 
     async fn connect_http2(&self, peer: &HttpPeer) -> Result<Connected> {
@@ -52,10 +76,10 @@ impl Connector {
             return Ok(http2(session, true));
         }
         let may_be_http1 = peer.options.alpn.get_min_http_version() < 2;
-        if may_be_http1 && let Some(stream) = self.transport.reused_stream(peer).await {
+        if may_be_http1 && let Some(stream) = self.idle.take(peer) {
             return Ok(http1(stream, peer, true));
         }
-        let stream = self.transport.new_stream(peer).await?;
+        let stream = self.new_stream(peer).await?;
         if speaks_http2(&stream, peer) {
             self.begin_http2(stream, peer).await
         } else if may_be_http1 {
@@ -69,6 +93,8 @@ impl Connector {
         let mut settings = H2HandshakeSettings::new();
         settings.max_streams = peer.options.max_h2_streams;
         settings.ping_interval = peer.options.h2_ping_interval;
+        settings.stream_window_size = peer.options.h2_stream_window_size;
+        settings.connection_window_size = peer.options.h2_connection_window_size;
         let connection = handshake(stream, settings).await.map_err(not_http2)?;
         let session = connection.spawn_stream().await?;
         if connection.more_streams_allowed() {
@@ -83,16 +109,15 @@ impl Connector {
 
     /// Into the pool, if nothing is left in it.
     pub async fn release(&self, session: UpstreamSession, peer: &HttpPeer) {
-        let idle = peer.options.idle_timeout;
         match session {
             UpstreamSession::Http1(mut session) => {
                 session.respect_keepalive();
                 if let Some(stream) = session.reuse().await {
-                    let key = peer.reuse_hash();
-                    self.transport.release_stream(stream, key, idle);
+                    self.idle.put(stream, peer);
                 }
             }
             UpstreamSession::Http2(session) => {
+                let idle = peer.options.idle_timeout;
                 self.http2.release_http_session(*session, peer, idle);
             }
         }

@@ -76,6 +76,18 @@ pub fn may_connect_again(error: &Error, attempts: u32) -> bool {
     quick && attempts < MOST_TRIES
 }
 
+/// Not one stream of HTTP/2 that the upstream gave up, unless it says that it
+/// has not begun with it (RFC 9113, section 8.7).
+pub fn ended_with_connection(error: &Error) -> bool {
+    match error.root_cause().downcast_ref::<h2::Error>() {
+        None => true,
+        Some(error) => {
+            let is_refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            is_refused || error.is_go_away() || error.is_io()
+        }
+    }
+}
+
 /// A pooled connection that the upstream had closed: the request may be sent
 /// once more if sending it twice does no harm and all of it is still here.
 pub fn may_send_again(error: &Error, method: &Method, body_at_hand: bool, attempts: u32) -> bool {

@@ -6,6 +6,7 @@
 //! bound on streams that are opened and reset at once (CVE-2023-44487).
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -82,11 +83,13 @@ pub async fn serve(edge: Arc<Edge>, stream: Stream, peer: IpAddr, mut shutdown: 
         return;
     };
     let streams = Arc::new(Streams::default());
-    let mut is_stopping = false;
+    // It takes no more streams; those that are open come to their ends.
+    let mut is_ending = false;
     loop {
         let event = tokio::select! {
             biased;
-            _ = shutdown.changed(), if !is_stopping => Event::Stopping,
+            // Also of one that was accepted after the word.
+            _ = shutdown.wait_for(|stop| *stop), if !is_ending => Event::Stopping,
             accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => {
                 accepted.ok().flatten().map_or(Event::Closed, Event::Accepted)
             }
@@ -101,11 +104,14 @@ pub async fn serve(edge: Arc<Edge>, stream: Stream, peer: IpAddr, mut shutdown: 
                 streams.note_malformed();
                 record_rejected(&edge, peer);
             }
-            Event::Stopping => {
-                is_stopping = true;
+            // What its last streams have said may still be on its way.
+            Event::Stopping | Event::Silent if !is_ending => {
+                is_ending = true;
                 connection.graceful_shutdown();
             }
-            Event::Silent => return close(connection, Reason::NO_ERROR).await,
+            Event::Stopping | Event::Silent => {
+                return close(connection, Reason::NO_ERROR).await;
+            }
             Event::Closed => return,
         }
         if streams.are_mostly_given_up() {
@@ -115,13 +121,16 @@ pub async fn serve(edge: Arc<Edge>, stream: Stream, peer: IpAddr, mut shutdown: 
     }
 }
 
+/// To its end, or until the cut is made.
 async fn serve_stream(edge: Arc<Edge>, mut session: HttpSession, peer: IpAddr, of: ActiveStream) {
     join_cookies(&mut session);
     let session = Box::new(ServerSession::new_http2(session));
     // Whoever waits sets it first.
     let mut deadline = Deadline::after(FAREWELL);
-    let served = edge.exchange(peer).serve(session, &mut deadline).await;
-    if let Served::Abandoned = served {
+    let exchange = edge.exchange(peer);
+    let serving = exchange.serve(session, &mut deadline);
+    let served = edge.gateway().cutoff.unless_cut(pin!(serving)).await;
+    if let Some(Served::Abandoned) = served {
         of.0.given_up.fetch_add(1, Ordering::Relaxed);
     }
 }

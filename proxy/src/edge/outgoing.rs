@@ -5,7 +5,7 @@
 //! of the body first, and a head that vouches for its body waits for it.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use knoxcall_filters::Refusal;
 use knoxcall_filters::leak_guard::{AnswerGuard, HELD_BODY};
 use knoxcall_filters::response_rules::{Answer, BodyAction, Collect, TransformError};
@@ -64,7 +64,7 @@ impl Outgoing {
         let (guard, waits_for) = match action {
             BodyAction::Collect(collect) => (None, WaitsFor::Whole(collect)),
             BodyAction::Stream => {
-                let guard = guard(service, request, head.status, &mut head.headers)?;
+                let guard = guard(service, request, &mut head)?;
                 let holds = guard.as_ref().is_some_and(AnswerGuard::holds_head);
                 let waits_for = if holds {
                     WaitsFor::Body
@@ -96,7 +96,7 @@ impl Outgoing {
             WaitsFor::Nothing => self.masked(part, is_last),
             WaitsFor::Body => {
                 let masked = self.masked(part, is_last);
-                self.held.extend_from_slice(&masked);
+                self.hold(&masked, context)?;
                 if !is_last && self.held.len() < HELD_BODY {
                     return Ok(Leaving::default());
                 }
@@ -155,8 +155,11 @@ impl Outgoing {
         if self.held.len() + part.len() > limit {
             return Err(failed(TransformError::TooLarge, context));
         }
-        let held = context.body.as_ref().map_or(0, Bytes::len) + self.held.len();
-        context.buffered.grow_to(held + part.len())?;
+        self.hold(part, context)
+    }
+
+    fn hold(&mut self, part: &[u8], context: &mut Context) -> Result<(), Refusal> {
+        account(self.held.len() + part.len(), context)?;
         self.held.extend_from_slice(part);
         Ok(())
     }
@@ -177,20 +180,28 @@ impl Outgoing {
         let body = rules
             .body(collect, &body, limit, &mut head.headers)
             .map_err(|error| failed(error, context))?;
-        self.guard = guard(service, request, head.status, &mut head.headers)?;
+        // Decoded, it may be larger than what came, and the client slow.
+        account(body.len(), context)?;
+        self.guard = guard(service, request, head)?;
         let body = self.masked(body, true);
         self.release_head(true);
         Ok(body)
     }
 }
 
+/// So much of the answer is held, beside the request's body.
+fn account(held: usize, context: &mut Context) -> Result<(), Refusal> {
+    let request = context.body.as_ref().map_or(0, Bytes::len);
+    context.buffered.grow_to(request + held)
+}
+
 fn guard(
     service: &Service,
     request: &RequestHeader,
-    status: StatusCode,
-    headers: &mut HeaderMap,
+    head: &mut AnswerHead,
 ) -> Result<Option<AnswerGuard>, Refusal> {
-    AnswerGuard::begin(service, &request.method, status, headers)
+    let (status, coding) = (head.status, head.coding);
+    AnswerGuard::begin(service, &request.method, status, coding, &mut head.headers)
 }
 
 /// The reason is for the operator; the client hears only that there is one.

@@ -26,9 +26,13 @@ impl Pace {
         }
     }
 
+    pub fn count(&mut self, more: usize) {
+        self.bytes += more as u64;
+    }
+
     /// So many bytes have come: do they come too slowly?
     pub fn is_too_slow(&mut self, more: usize) -> bool {
-        self.bytes += more as u64;
+        self.count(more);
         let Some(least) = self.least else {
             return false;
         };

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{EXPECT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use knoxcall_bundle::LeakGuardMode;
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::Service;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -23,7 +24,7 @@ use super::deadline::Deadline;
 use super::outgoing::Outgoing;
 use super::pace::Pace;
 use super::patience::Patience;
-use super::to_client::{Last, send_part, within};
+use super::to_client::{Last, send_continue, send_interim, send_part, within};
 use super::upstream_session::{Heard, UpstreamSession};
 use super::websocket::Inspection;
 
@@ -66,11 +67,30 @@ impl From<Box<Error>> for Broken {
 /// How far the request has come.
 enum Request {
     /// Its body waits for the upstream's leave (RFC 9110, section 10.1.1).
-    Waits,
+    Waits {
+        since: Instant,
+    },
     Comes,
     Sent,
     /// The upstream takes no more of it.
     Unwanted(Box<Error>),
+}
+
+/// What follows a part of the answer's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Comes,
+    Trailers,
+    Nothing,
+}
+
+impl Rest {
+    fn after(has_ended: bool) -> Self {
+        match has_ended {
+            true => Self::Nothing,
+            false => Self::Comes,
+        }
+    }
 }
 
 /// How a conversation ends.
@@ -147,12 +167,7 @@ impl<'r> Relay<'r> {
             match self.next().await {
                 Event::FromClient(part) => {
                     self.allow_body();
-                    let part = part.map_err(Error::into_down)?;
-                    let length = part.as_ref().map_or(0, Bytes::len);
-                    if self.pace.is_too_slow(length) {
-                        return Err(Error::new_down(ErrorType::ReadTimedout).into());
-                    }
-                    self.forward(part).await;
+                    self.forward(part.map_err(Error::into_down)?).await?;
                 }
                 Event::FromUpstream(Ok(Heard::Head)) if self.has_switched() => {
                     return self.switch(context).await.map(Conclusion::Switched);
@@ -178,7 +193,7 @@ impl<'r> Relay<'r> {
     /// The upstream first: most often it has more to say, and the client not.
     async fn next(&mut self) -> Event {
         let (is_whole, is_listened_to) = match &self.request {
-            Request::Waits | Request::Comes => (false, true),
+            Request::Waits { .. } | Request::Comes => (false, true),
             Request::Sent => (true, true),
             // What is left of it would be taken for bytes behind it.
             Request::Unwanted(_) => (false, false),
@@ -199,7 +214,7 @@ impl<'r> Relay<'r> {
     fn broken(&mut self, error: Box<Error>) -> Box<Error> {
         match std::mem::replace(&mut self.request, Request::Comes) {
             Request::Unwanted(before) => before,
-            Request::Waits | Request::Comes | Request::Sent => error.into_up(),
+            Request::Waits { .. } | Request::Comes | Request::Sent => error.into_up(),
         }
     }
 
@@ -209,7 +224,7 @@ impl<'r> Relay<'r> {
         head: Box<RequestHeader>,
         context: &mut Context,
     ) -> Result<()> {
-        let awaits_leave = head.headers.contains_key(EXPECT);
+        let expects_leave = head.headers.contains_key(EXPECT);
         self.asks_websocket = head.headers.contains_key(UPGRADE);
         let body = context.body.clone();
         let has_body = match &body {
@@ -222,24 +237,42 @@ impl<'r> Relay<'r> {
             self.finish_request().await;
         } else if self.session.is_body_done() {
             self.finish_request().await;
-        } else if let Some(part) = self.session.read_request_body().now_or_never() {
-            self.forward(part.map_err(Error::into_down)?).await;
-        } else if awaits_leave {
-            self.request = Request::Waits;
-            self.await_upstream();
-            self.session.set_read_timeout(None);
+        } else {
+            self.session.set_read_timeout(Some(self.patience.client));
+            if let Some(part) = self.session.read_request_body().now_or_never() {
+                self.forward(part.map_err(Error::into_down)?).await?;
+            } else if expects_leave {
+                self.await_leave().await?;
+            }
         }
         Ok(())
     }
 
+    async fn await_leave(&mut self) -> Result<()> {
+        if !self.upstream.gives_leave() {
+            return send_continue(self.session, self.patience.client).await;
+        }
+        let since = Instant::now();
+        self.request = Request::Waits { since };
+        self.await_upstream();
+        self.session.set_read_timeout(None);
+        Ok(())
+    }
+
     fn allow_body(&mut self) {
-        if matches!(self.request, Request::Waits) {
+        if let Request::Waits { since } = self.request {
             self.request = Request::Comes;
+            self.pace.pardon(since.elapsed());
             self.session.set_read_timeout(Some(self.patience.client));
         }
     }
 
-    async fn forward(&mut self, part: Option<Bytes>) {
+    /// An error is the client's: the upstream's is found by listening to it.
+    async fn forward(&mut self, part: Option<Bytes>) -> Result<()> {
+        self.allow_body();
+        if self.pace.is_too_slow(part.as_ref().map_or(0, Bytes::len)) {
+            return Err(Error::new_down(ErrorType::ReadTimedout));
+        }
         // Behind trailers, which are not passed on, only this tells the end.
         let mut is_over = part.is_none();
         if let Some(part) = part {
@@ -251,6 +284,7 @@ impl<'r> Relay<'r> {
         if matches!(self.request, Request::Comes) && is_over {
             self.finish_request().await;
         }
+        Ok(())
     }
 
     async fn send(&mut self, part: Bytes) {
@@ -277,6 +311,15 @@ impl<'r> Relay<'r> {
         self.deadline.set(wait);
     }
 
+    /// While it answers. One that still gets the request may well wait for it.
+    fn await_more(&mut self) {
+        if !matches!(self.request, Request::Comes) {
+            self.await_upstream();
+        } else if let Some(left) = self.patience.left() {
+            self.deadline.set(left);
+        }
+    }
+
     fn note_written(&mut self, written: Result<()>) {
         if let Err(error) = written {
             self.request = Request::Unwanted(error);
@@ -293,18 +336,19 @@ impl<'r> Relay<'r> {
         match heard {
             Heard::Head => self.begin_answer(context).await,
             Heard::Part(part) => {
-                let is_last = self.upstream.has_ended()?;
-                self.pass_on(part, is_last, context).await
+                let rest = Rest::after(self.upstream.has_ended()?);
+                self.pass_on(part, rest, context).await
             }
-            Heard::End(trailers) => {
-                let last = self.pass_on(Bytes::new(), true, context).await?;
+            Heard::End(None) => self.pass_on(Bytes::new(), Rest::Nothing, context).await,
+            Heard::End(Some(trailers)) => {
+                let last = self.pass_on(Bytes::new(), Rest::Trailers, context).await?;
                 Ok(self.with_trailers(last, trailers))
             }
         }
     }
 
-    fn with_trailers(&mut self, last: Option<Last>, trailers: Option<HeaderMap>) -> Option<Last> {
-        let (Some(Last::Part(part)), Some(trailers)) = (&last, trailers) else {
+    fn with_trailers(&mut self, last: Option<Last>, trailers: HeaderMap) -> Option<Last> {
+        let Some(Last::Part(part)) = &last else {
             return last;
         };
         let part = part.clone();
@@ -343,8 +387,8 @@ impl<'r> Relay<'r> {
         }
         let request = self.session.req_header();
         self.outgoing = Some(Outgoing::begin(self.service, head, request, context)?);
-        let is_all = self.upstream.has_ended()?;
-        self.pass_on(Bytes::new(), is_all, context).await
+        let rest = Rest::after(self.upstream.has_ended()?);
+        self.pass_on(Bytes::new(), rest, context).await
     }
 
     /// The plan asks for no other protocol.
@@ -374,11 +418,12 @@ impl<'r> Relay<'r> {
             return Err(Error::new_up(ErrorType::InternalError).into());
         };
         self.write_head(head).await?;
-        let guard = service.leak_guard.as_ref().filter(|_| !has_extensions);
-        Ok(guard.map(|guard| Inspection {
-            guard: guard.clone(),
-            mode: service.leak_guard_mode,
-        }))
+        let mode = service.leak_guard_mode;
+        // Whatever the client was told of it: what is extended, a strict guard
+        // refuses frame by frame.
+        let is_inspected = mode == LeakGuardMode::Strict || !has_extensions;
+        let guard = service.leak_guard.clone().filter(|_| is_inspected);
+        Ok(guard.map(|guard| Inspection { guard, mode }))
     }
 
     /// A part of the answer's body, as far as it may leave. The last one is left
@@ -386,15 +431,16 @@ impl<'r> Relay<'r> {
     async fn pass_on(
         &mut self,
         part: Bytes,
-        is_last: bool,
+        rest: Rest,
         context: &mut Context,
     ) -> Result<Option<Last>, Broken> {
+        let is_last = rest != Rest::Comes;
         let Some(outgoing) = &mut self.outgoing else {
             return Err(Error::new_up(ErrorType::InternalError).into());
         };
         let request = self.session.req_header();
         let leaving = outgoing.feed(self.service, part, is_last, request, context)?;
-        let is_all = is_last && leaving.part.is_empty();
+        let is_all = rest == Rest::Nothing && leaving.part.is_empty();
         if let Some((head, ending)) = leaving.head {
             if context.must_close() || ending == Ending::Close {
                 self.session.set_keepalive(None);
@@ -410,7 +456,7 @@ impl<'r> Relay<'r> {
             return Ok(Some(Last::Part(leaving.part)));
         }
         send_part(self.session, leaving.part, self.patience.client).await?;
-        self.await_upstream();
+        self.await_more();
         Ok(None)
     }
 
@@ -425,13 +471,7 @@ impl<'r> Relay<'r> {
         if is_unwanted || self.session.req_header().version != Version::HTTP_11 {
             return Ok(());
         }
-        // Pingora would take the body that is to come for one left unread.
-        self.session
-            .set_close_on_response_before_downstream_finish(false);
-        let written = self.write_head(head).await;
-        self.session
-            .set_close_on_response_before_downstream_finish(true);
-        written
+        send_interim(self.session, head, self.patience.client).await
     }
 
     async fn write_head(&mut self, head: Box<ResponseHeader>) -> Result<()> {

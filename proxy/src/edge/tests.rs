@@ -25,9 +25,13 @@ use crate::lifecycle::watch_panics;
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstreams;
+use crate::upstream::idle::IdleConnections;
 
 fn connector() -> Connector {
-    Connector::new(ConnectorOptions::new(16))
+    Connector::new(
+        ConnectorOptions::new(16),
+        Arc::new(IdleConnections::new(16, 1)),
+    )
 }
 
 const CONFIG: &str = "

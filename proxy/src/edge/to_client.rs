@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType, Result};
 
@@ -19,6 +20,25 @@ pub enum Last {
     },
     /// Said with the head, as HTTP/2 can.
     Sent,
+}
+
+/// An answer before the answer. Pingora would take a body that is to come for
+/// one left unread, and close the connection behind it.
+pub async fn send_interim(
+    session: &mut ServerSession,
+    head: Box<ResponseHeader>,
+    patience: Duration,
+) -> Result<()> {
+    session.set_close_on_response_before_downstream_finish(false);
+    let written = within(patience, session.write_response_header(head)).await;
+    session.set_close_on_response_before_downstream_finish(true);
+    written
+}
+
+/// Asks for the body. Clients of HTTP/2 are not told: Pingora cannot.
+pub async fn send_continue(session: &mut ServerSession, patience: Duration) -> Result<()> {
+    let head = ResponseHeader::build(StatusCode::CONTINUE, Some(0))?;
+    send_interim(session, Box::new(head), patience).await
 }
 
 /// Some of an answer's body.

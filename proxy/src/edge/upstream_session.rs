@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Uri, Version, request};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, request};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::v1::client::HttpSession as Http1;
@@ -89,6 +89,12 @@ impl UpstreamSession {
         .map_err(Error::into_up)
     }
 
+    /// Does it say when it wants a body that waits to be asked for? Of HTTP/2,
+    /// Pingora passes on no interim answer.
+    pub fn gives_leave(&self) -> bool {
+        matches!(self, Self::Http1(_))
+    }
+
     pub fn set_write_timeout(&mut self, timeout: Option<Duration>) {
         match self {
             Self::Http1(session) => session.write_timeout = timeout,
@@ -120,9 +126,20 @@ async fn hear_http2(session: &mut Http2, answer_begun: bool) -> Result<Heard> {
         return Ok(Heard::Head);
     }
     match session.read_response_body().await? {
+        Some(part) if !part.is_empty() && has_no_body(session) => {
+            let why = "a body behind a status that has none";
+            Error::e_explain(ErrorType::InvalidHTTPHeader, why)
+        }
         Some(part) => Ok(Heard::Part(part)),
         None => session.read_trailers().await.map(Heard::End),
     }
+}
+
+/// By its status; h2 itself knows the answers to HEAD (RFC 9110, section 6.4.1).
+fn has_no_body(session: &Http2) -> bool {
+    let status = session.response_header().map(|head| head.status);
+    status
+        .is_some_and(|status| [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status))
 }
 
 /// A client of HTTP/2 need not say how its body ends; one of HTTP/1.1 has said.

@@ -28,7 +28,7 @@ impl LeakMetrics {
             uninspected: counter(
                 registry,
                 "knoxcall_answers_uninspected_total",
-                "Encoded answers of routes with a lenient leak guard, passed as they were",
+                "Answers of routes with a lenient leak guard that were encoded, or not in ASCII, and passed",
             )?,
         })
     }

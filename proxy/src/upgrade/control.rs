@@ -9,6 +9,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{Mode, fchmod};
@@ -34,6 +36,22 @@ pub struct Place {
 pub struct Control {
     pub listener: UnixListener,
     path: PathBuf,
+    ownership: Ownership,
+}
+
+/// Whether the file is this process's to remove. While the process before still
+/// serves, it is that one's: another successor is to find it there.
+#[derive(Clone, Debug, Default)]
+pub struct Ownership(Arc<AtomicBool>);
+
+impl Ownership {
+    pub fn take(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Place {
@@ -85,11 +103,13 @@ impl Control {
         }
     }
 
-    /// As it came from the process before.
-    pub fn inherited(listener: OwnedFd, path: PathBuf) -> Self {
+    /// As it came from the process before, whose file it is until that has
+    /// given up its place.
+    pub fn inherited(listener: OwnedFd, path: PathBuf, ownership: Ownership) -> Self {
         Self {
             listener: listener.into(),
             path,
+            ownership,
         }
     }
 
@@ -110,12 +130,16 @@ impl Control {
         let socket = open()
             .map_err(|error| anyhow::anyhow!(reason::of_io(&error)))
             .context("cannot be bound")?;
-        Ok(Self::inherited(socket, path.to_owned()))
+        let ownership = Ownership::default();
+        ownership.take();
+        Ok(Self::inherited(socket, path.to_owned(), ownership))
     }
 
     /// Nobody is to be succeeded here any more.
     pub fn remove(self) {
-        remove_socket(&self.path);
+        if self.ownership.is_taken() {
+            remove_socket(&self.path);
+        }
     }
 }
 
@@ -174,6 +198,22 @@ mod tests {
         let refusal = Control::bind(&path).unwrap_err();
         assert!(refusal.to_string().contains("another process"), "{refusal}");
         control.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_file_of_a_process_that_still_serves_is_not_removed() {
+        let (_folder, path) = place();
+        let control = Control::bind(&path).unwrap();
+        let inherited = |ownership| {
+            let listener = control.listener.try_clone().unwrap();
+            Control::inherited(listener.into(), path.clone(), ownership)
+        };
+        let ownership = Ownership::default();
+        inherited(ownership.clone()).remove();
+        assert!(path.exists());
+        ownership.take();
+        inherited(ownership).remove();
         assert!(!path.exists());
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 
 use super::channel::{self, Message};
-use super::control::{Place, meet};
+use super::control::{Ownership, Place, meet};
 use super::{Control, word};
 use crate::reason;
 
@@ -33,6 +33,8 @@ pub struct Succession {
     pid: String,
     pub sockets: Vec<TcpListener>,
     pub control: Option<Control>,
+    /// Of the control's file.
+    ownership: Ownership,
 }
 
 impl Succession {
@@ -63,12 +65,14 @@ impl Succession {
     fn gather(incumbent: UnixStream, path: &Path) -> anyhow::Result<Self> {
         let mut sockets = Vec::new();
         let mut control = None;
+        let ownership = Ownership::default();
         loop {
             let Message { text, socket } = hear(&incumbent)?;
             match (text.as_str(), socket) {
                 (word::LISTENER, Some(socket)) => sockets.push(TcpListener::from(socket)),
                 (word::CONTROL, Some(socket)) => {
-                    control = Some(Control::inherited(socket, path.to_owned()));
+                    let path = path.to_owned();
+                    control = Some(Control::inherited(socket, path, ownership.clone()));
                 }
                 (end, None) if end.starts_with(word::END) => {
                     set_patience(&incumbent)?;
@@ -78,6 +82,7 @@ impl Succession {
                         pid,
                         sockets,
                         control,
+                        ownership,
                     });
                 }
                 _ => return Err(refused(&text)),
@@ -90,6 +95,7 @@ impl Succession {
         say(&self.incumbent, word::READY)?;
         match hear(&self.incumbent)?.text.as_str() {
             word::YOURS => {
+                self.ownership.take();
                 tracing::info!(from = self.pid, "taken over");
                 Ok(())
             }
@@ -126,5 +132,36 @@ fn refused(text: &str) -> anyhow::Error {
     match text.strip_prefix(word::NO) {
         Some(why) => anyhow!("the running process refuses: {why}"),
         None => anyhow!("the running process says {text:?}, which this version does not know"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_ours_once_we_are_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("here.sock");
+        for (answer, is_ours) in [("no: not yet", false), (word::YOURS, true)] {
+            let place = Place::asked_for(path.clone());
+            let bound = Control::open(Some(&place)).unwrap().unwrap();
+            let (incumbent, other) = UnixStream::pair().unwrap();
+            let ownership = Ownership::default();
+            let control =
+                Control::inherited(bound.listener.into(), path.clone(), ownership.clone());
+            let succession = Succession {
+                incumbent,
+                pid: String::new(),
+                sockets: Vec::new(),
+                control: None,
+                ownership,
+            };
+            channel::send(&other, answer, None).unwrap();
+            assert_eq!(succession.serve().is_ok(), is_ours);
+            control.remove();
+            assert_eq!(path.exists(), !is_ours, "{answer}");
+            let _ = std::fs::remove_file(&path);
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use boring::ssl::SslRef;
 use boring::x509::X509Ref;
-use pingora::protocols::Digest;
+use pingora::protocols::tls::SslDigest;
 use pingora::upstreams::peer::HttpPeer;
 
 /// Left in a connection's digest by a handshake whose certificate names the
@@ -30,13 +30,11 @@ pub fn verify_by_address(peer: &mut HttpPeer, address: IpAddr) {
 
 /// Is the connection to somebody who may bear the peer's name? To be asked of
 /// every connection before it is used.
-pub fn is_named(peer: &HttpPeer, digest: Option<&Digest>) -> bool {
+pub fn is_named(peer: &HttpPeer, tls: Option<&SslDigest>) -> bool {
     if !peer.is_tls() || peer.options.verify_hostname {
         return true;
     }
-    digest
-        .and_then(|digest| digest.ssl_digest.as_ref())
-        .is_some_and(|tls| tls.extension.get::<AddressNamed>().is_some())
+    tls.is_some_and(|tls| tls.extension.get::<AddressNamed>().is_some())
 }
 
 fn names(certificate: &X509Ref, address: IpAddr) -> bool {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use knoxcall_bundle::Ejection;
@@ -25,7 +26,17 @@ pub struct Endpoint {
     ejections: AtomicU32,
     /// Milliseconds after `started`.
     out_until: AtomicU64,
-    freed: Notify,
+    /// Asked for only while somebody waits.
+    lines: Mutex<Vec<Line>>,
+}
+
+/// Those that wait with the same number of places in mind: other routes, or
+/// the same one before a reload, may see fewer where these see one free.
+#[derive(Debug)]
+struct Line {
+    places: NonZeroU32,
+    length: u32,
+    freed: Arc<Notify>,
 }
 
 impl Endpoint {
@@ -38,7 +49,7 @@ impl Endpoint {
             failures: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             out_until: AtomicU64::new(0),
-            freed: Notify::new(),
+            lines: Mutex::default(),
         }
     }
 
@@ -64,19 +75,22 @@ impl Endpoint {
         self.in_flight.fetch_sub(1, SeqCst);
         // Whoever waits has said so before it looked for a place.
         if self.pending.load(SeqCst) > 0 {
-            self.freed.notify_one();
+            // To the first of one line alone the place may be none.
+            for line in self.lines().iter() {
+                line.freed.notify_one();
+            }
         }
     }
 
     /// Waits for a place with at most so many others. Cancel-safe: who gives
     /// up holds neither a place nor a turn.
     pub async fn enter_later(&self, places: NonZeroU32, most: u32, patience: Duration) -> bool {
-        let Some(_waiting) = Waiting::begin(self, most) else {
+        let Some(waiting) = Waiting::begin(self, places, most) else {
             return false;
         };
         let entered = async {
             loop {
-                let mut freed = pin!(self.freed.notified());
+                let mut freed = pin!(waiting.freed.notified());
                 // In line before it looks: what is freed from here on is told.
                 freed.as_mut().enable();
                 if self.enter(Some(places)) {
@@ -128,6 +142,10 @@ impl Endpoint {
         until != 0 && self.millis(now) < until
     }
 
+    fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn millis(&self, at: Instant) -> u64 {
         let elapsed = at.saturating_duration_since(self.started);
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
@@ -135,26 +153,58 @@ impl Endpoint {
 }
 
 /// One that waits for a place.
-struct Waiting<'e>(&'e Endpoint);
+struct Waiting<'e> {
+    endpoint: &'e Endpoint,
+    places: NonZeroU32,
+    freed: Arc<Notify>,
+}
 
 impl<'e> Waiting<'e> {
-    fn begin(endpoint: &'e Endpoint, most: u32) -> Option<Self> {
+    fn begin(endpoint: &'e Endpoint, places: NonZeroU32, most: u32) -> Option<Self> {
         let wait = |waiting: u32| (waiting < most).then_some(waiting + 1);
         let began = endpoint.pending.fetch_update(SeqCst, SeqCst, wait);
-        began.ok().map(|_| Self(endpoint))
+        began.ok()?;
+        Some(Self {
+            endpoint,
+            places,
+            freed: Line::join(&mut endpoint.lines(), places),
+        })
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.pending.fetch_sub(1, SeqCst);
+        Line::leave(&mut self.endpoint.lines(), self.places);
+        self.endpoint.pending.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Line {
+    fn join(lines: &mut Vec<Self>, places: NonZeroU32) -> Arc<Notify> {
+        if let Some(line) = lines.iter_mut().find(|line| line.places == places) {
+            line.length += 1;
+            return line.freed.clone();
+        }
+        let freed = Arc::new(Notify::new());
+        lines.push(Self {
+            places,
+            length: 1,
+            freed: freed.clone(),
+        });
+        freed
+    }
+
+    fn leave(lines: &mut Vec<Self>, places: NonZeroU32) {
+        if let Some(line) = lines.iter_mut().find(|line| line.places == places) {
+            line.length -= 1;
+        }
+        lines.retain(|line| line.length > 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     const RULES: fn() -> Ejection = || Ejection {
         consecutive_failures: NonZeroU32::new(2).unwrap(),
@@ -220,6 +270,30 @@ mod tests {
         endpoint.leave();
         assert!(waiting.await.unwrap());
         assert_eq!((endpoint.in_flight(), endpoint.pending()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_place_that_one_may_not_take_goes_to_another_who_may() {
+        let endpoint = Arc::new(endpoint());
+        let [one, two] = [1, 2].map(|places| NonZeroU32::new(places).unwrap());
+        assert!(endpoint.enter(Some(two)) && endpoint.enter(Some(two)));
+        let long = Duration::from_secs(20);
+        let mut waiting = Vec::new();
+        for places in [one, two] {
+            let waits = endpoint.clone();
+            waiting.push(tokio::spawn(async move {
+                waits.enter_later(places, 2, long).await
+            }));
+            while endpoint.pending() < waiting.len() as u32 {
+                tokio::task::yield_now().await;
+            }
+        }
+        endpoint.leave();
+        assert!(waiting.pop().unwrap().await.unwrap(), "of two places");
+        endpoint.leave();
+        endpoint.leave();
+        assert!(waiting.pop().unwrap().await.unwrap(), "of one");
+        assert!(endpoint.lines().is_empty());
     }
 
     #[tokio::test]

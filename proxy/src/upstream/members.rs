@@ -18,7 +18,7 @@ use knoxcall_bundle::Balance;
 use super::balance::{bid, in_turn, scatter, smooth_sequence, stable_hash};
 use super::endpoint::Endpoint;
 use super::health::Health;
-use super::rules::Rules;
+use super::rules::{EndpointName, Rules};
 
 pub struct Members {
     pub list: Box<[Arc<Member>]>,
@@ -176,16 +176,21 @@ impl Member {
     fn new(target: &Resolved<'_>, address: SocketAddr, weight: f64, rules: &Rules) -> Self {
         let mut peer = target.template.clone();
         peer._address = PeerAddress::Inet(address);
-        let name = format!("{} {address}", target.authority);
+        let hashed = format!("{} {address}", target.authority);
+        let name = EndpointName {
+            group: peer.group_key,
+            authority: target.authority.clone(),
+            address,
+        };
         Self {
-            endpoint: rules.endpoint(peer.group_key, address),
-            health: rules.health(peer.group_key, address),
+            endpoint: rules.endpoint(&name),
+            health: rules.health(name),
             peer: Arc::new(peer),
             authority: target.authority.clone(),
             host: target.host.clone(),
             has_own_host: target.has_own_host,
             weight,
-            hash: stable_hash(name.as_bytes()),
+            hash: stable_hash(hashed.as_bytes()),
         }
     }
 

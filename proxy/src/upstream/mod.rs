@@ -15,6 +15,7 @@ pub mod client_certificate;
 pub mod complaints;
 mod endpoint;
 mod health;
+pub mod idle;
 mod members;
 mod picked;
 pub mod pool_key;
@@ -36,13 +37,14 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use knoxcall_bundle::settings::UpstreamSettings;
 use knoxcall_bundle::{ClientCertificate, Scheme, Target, TargetHost, UpstreamProtocol};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::ServiceTarget;
+use pingora::protocols::TcpKeepalive;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, PeerOptions};
 use smallvec::SmallVec;
 
@@ -59,7 +61,18 @@ pub use picked::{Outcome, Picked};
 pub use prepared::Prepared;
 
 /// At once on one HTTP/2 connection; a server may allow fewer.
-const MOST_STREAMS: usize = 128;
+const MOST_STREAMS: u32 = 128;
+/// What an upstream may send ahead of the client on one stream. Together they
+/// never fill their connection's: a client that is slow keeps nobody waiting.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// A connection without traffic is asked after so often, by TCP itself: what
+/// stands between forgets no connection that is used, and one that is forgotten
+/// is found. Not by HTTP/2's pings: servers of gRPC close a connection whose
+/// client pings more often than every five minutes.
+const ASKED_AFTER: Duration = Duration::from_secs(15);
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
+/// What has been sent is acknowledged in this time, or the connection is dead.
+const LEAST_UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// What outlives a snapshot: addresses, endpoints, pool keys, trusted roots.
 pub struct Upstreams {
@@ -152,6 +165,7 @@ impl Upstreams {
         options.read_timeout = Some(timeouts.read);
         options.write_timeout = Some(timeouts.write);
         options.idle_timeout = Some(timeouts.idle);
+        options.tcp_keepalive = Some(keepalive(timeouts.write));
         options.ca = self.trust.roots_for(upstream.custom_ca.as_deref())?;
         peer.group_key = self.keys.key(service, &peer);
         Ok(peer)
@@ -298,7 +312,19 @@ fn speak(options: &mut PeerOptions, protocol: UpstreamProtocol, tls: bool) {
     };
     options.set_http_version(most, least);
     if most > 1 {
-        options.max_h2_streams = MOST_STREAMS;
+        options.max_h2_streams = MOST_STREAMS as usize;
+        options.h2_stream_window_size = Some(STREAM_WINDOW);
+        options.h2_connection_window_size = Some(STREAM_WINDOW * MOST_STREAMS);
+    }
+}
+
+fn keepalive(write_timeout: Duration) -> TcpKeepalive {
+    TcpKeepalive {
+        idle: ASKED_AFTER,
+        interval: ASKED_AGAIN,
+        // The time counts instead.
+        count: 3,
+        user_timeout: write_timeout.max(LEAST_UNACKNOWLEDGED),
     }
 }
 

@@ -3,21 +3,28 @@
 //!
 //! The last good answer is kept for as long as no newer one comes. A failure is
 //! kept for a moment, so that those who waited for one look-up share what it
-//! came to. Addresses outlive a snapshot, so a reload resolves nothing again.
+//! came to. Addresses outlive a snapshot, so a reload resolves nothing again
+//! unless it was asked for: then the system's files may have changed.
+
+mod reach;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use thiserror::Error;
-use tokio::sync::{Mutex as AsyncMutex, OnceCell};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::complaints::Complaints;
+use reach::Reach;
+
+/// What the system says of names.
+pub const SYSTEM_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
 /// After a failed look-up, the last good answer is used this long before the
 /// next try.
@@ -46,7 +53,9 @@ pub struct Patience {
 /// Every upstream host by its name and port.
 pub struct AddressBook {
     patience: Patience,
-    resolver: OnceCell<TokioResolver>,
+    /// `None` until a name is looked up.
+    resolver: Mutex<Option<TokioResolver>>,
+    reach: fn(IpAddr) -> Reach,
     names: Mutex<HashMap<(String, u16), Arc<Addresses>>>,
 }
 
@@ -54,6 +63,8 @@ pub struct AddressBook {
 pub struct Addresses {
     host: String,
     port: u16,
+    /// An IP address, not a name.
+    is_literal: bool,
     answer: ArcSwapOption<Answer>,
     /// Only one look-up of a name is under way at a time. Holds what the last
     /// one failed with, if it failed.
@@ -79,7 +90,8 @@ impl AddressBook {
     pub fn new(patience: Patience) -> Self {
         Self {
             patience,
-            resolver: OnceCell::new(),
+            resolver: Mutex::default(),
+            reach: reach::from_here,
             names: Mutex::default(),
         }
     }
@@ -97,6 +109,32 @@ impl AddressBook {
     pub fn sweep(&self) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.retain(|_, addresses| Arc::strong_count(addresses) > 1);
+    }
+
+    /// Reads the system's files again.
+    pub fn reread_system(&self) {
+        let files = SYSTEM_FILES.join(", ");
+        match system_resolver() {
+            Ok(resolver) => {
+                self.ask(resolver);
+                tracing::info!(files, "read again; names are resolved anew");
+            }
+            Err(error) => tracing::warn!(error, files, "not read; names resolve as before"),
+        }
+    }
+
+    /// By another resolver from here on: what it says of a name is learnt the
+    /// next time the name is used.
+    fn ask(&self, resolver: TokioResolver) {
+        *self.resolver() = Some(resolver);
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        for addresses in names.values().filter(|addresses| !addresses.is_literal) {
+            addresses.keep_for(Duration::ZERO);
+        }
+    }
+
+    fn resolver(&self) -> MutexGuard<'_, Option<TokioResolver>> {
+        self.resolver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The addresses of the host, if they are known: the same list for as long
@@ -187,7 +225,8 @@ impl AddressBook {
                 Ok(())
             }
             Err(error) => {
-                addresses.postpone();
+                // So that a dead resolver is not asked by every request.
+                addresses.keep_for(RETRY_AFTER);
                 *last_failure = Some(Failure {
                     error: error.clone(),
                     until: Instant::now() + FAILURE_KEPT,
@@ -198,19 +237,20 @@ impl AddressBook {
     }
 
     async fn lookup(&self, addresses: &Addresses) -> Result<Answer, ResolveError> {
-        let resolver = self
-            .resolver
-            .get_or_try_init(|| async { system_resolver() })
-            .await
-            .map_err(|reason| addresses.failure(&reason))?;
+        let resolver = self.resolver_to_ask();
+        let resolver = resolver.map_err(|reason| addresses.failure(&reason))?;
         let query = resolver.lookup_ip(addresses.host.as_str());
         let found = tokio::time::timeout(self.patience.lookup, query)
             .await
             .map_err(|_| addresses.failure("the resolver did not answer in time"))?
             .map_err(|error| addresses.failure(&error.to_string()))?;
-        let list = endpoints(found.iter(), addresses.port);
-        if list.is_empty() {
+        let (reach, ips) = reach::best(found.iter(), self.reach);
+        if ips.is_empty() {
             return Err(addresses.failure("no addresses"));
+        }
+        // Those of the other family may be missing for the moment.
+        if reach == Reach::No && addresses.is_reached(self.reach) {
+            return Err(addresses.failure("no route to any of its addresses"));
         }
         let ttl = found
             .valid_until()
@@ -218,9 +258,17 @@ impl AddressBook {
             .min(self.patience.longest_ttl)
             .max(self.patience.shortest_ttl);
         Ok(Answer {
-            addresses: list,
+            addresses: endpoints(ips, addresses.port),
             refresh_at: Instant::now() + ttl,
         })
+    }
+
+    fn resolver_to_ask(&self) -> Result<TokioResolver, String> {
+        let mut resolver = self.resolver();
+        match &*resolver {
+            Some(known) => Ok(known.clone()),
+            None => Ok(resolver.insert(system_resolver()?).clone()),
+        }
     }
 }
 
@@ -237,6 +285,7 @@ impl Addresses {
         Self {
             host: host.to_owned(),
             port,
+            is_literal: literal.is_some(),
             answer: ArcSwapOption::new(literal),
             lookup: AsyncMutex::new(None),
             renewing: AtomicBool::new(false),
@@ -248,6 +297,13 @@ impl Addresses {
     pub fn last(&self) -> Option<Arc<[SocketAddr]>> {
         let answer = self.answer.load();
         answer.as_ref().map(|answer| answer.addresses.clone())
+    }
+
+    /// Is there a way to any of the last good ones?
+    fn is_reached(&self, reach: fn(IpAddr) -> Reach) -> bool {
+        let last = self.last();
+        let mut last = last.iter().flat_map(|list| list.iter());
+        last.any(|address| reach(address.ip()) > Reach::No)
     }
 
     fn failure(&self, reason: &str) -> ResolveError {
@@ -269,13 +325,13 @@ impl Addresses {
         })));
     }
 
-    /// Keeps the last good answer for a while, so that a dead resolver is not
-    /// asked by every request.
-    fn postpone(&self) {
+    /// The last good answer is used for so long before the name is looked up
+    /// again.
+    fn keep_for(&self, time: Duration) {
         if let Some(answer) = &*self.answer.load() {
             self.answer.store(Some(Arc::new(Answer {
                 addresses: answer.addresses.clone(),
-                refresh_at: Instant::now() + RETRY_AFTER,
+                refresh_at: Instant::now() + time,
             })));
         }
     }
@@ -292,7 +348,7 @@ fn endpoints(ips: impl IntoIterator<Item = IpAddr>, port: u16) -> Arc<[SocketAdd
     list.into()
 }
 
-/// The system's own configuration (`/etc/resolv.conf`, `/etc/hosts`).
+/// As [`SYSTEM_FILES`] have it.
 fn system_resolver() -> Result<TokioResolver, String> {
     uncached(TokioResolver::builder_tokio().map_err(|error| error.to_string())?)
 }

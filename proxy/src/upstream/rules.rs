@@ -32,10 +32,21 @@ pub struct Rules {
 /// Whatever outlives snapshots.
 pub struct States {
     started: Instant,
-    pub endpoints: Registry<(u64, SocketAddr), Endpoint>,
-    pub health: Registry<(u64, SocketAddr, Arc<HealthCheck>), Health>,
+    pub endpoints: Registry<EndpointName, Endpoint>,
+    pub health: Registry<(EndpointName, Arc<HealthCheck>), Health>,
     budgets: Registry<PoolName, RetryBudget>,
     pub tally: Tally,
+}
+
+/// What is one endpoint and no other. In clear the group says nothing of the
+/// host: behind one address several may be served, one of them badly.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EndpointName {
+    /// See [`super::pool_key`].
+    pub group: u64,
+    /// `host:port` of the target.
+    pub authority: Arc<str>,
+    pub address: SocketAddr,
 }
 
 /// Whose pool it is, and its targets.
@@ -65,16 +76,15 @@ impl Rules {
         }
     }
 
-    pub fn endpoint(&self, group: u64, address: SocketAddr) -> Arc<Endpoint> {
+    pub fn endpoint(&self, name: &EndpointName) -> Arc<Endpoint> {
         let states = &self.states;
-        let make = || Endpoint::new(address, states.started);
-        states.endpoints.get((group, address), make)
+        let make = || Endpoint::new(name.address, states.started);
+        states.endpoints.get(name.clone(), make)
     }
 
-    pub fn health(&self, group: u64, address: SocketAddr) -> Option<Arc<Health>> {
-        let check = self.health_check.as_ref()?;
-        let key = (group, address, check.clone());
-        Some(self.states.health.get(key, Health::default))
+    pub fn health(&self, name: EndpointName) -> Option<Arc<Health>> {
+        let check = self.health_check.clone()?;
+        Some(self.states.health.get((name, check), Health::default))
     }
 }
 

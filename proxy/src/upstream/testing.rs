@@ -1,10 +1,12 @@
 //! What tests of upstreams have in common.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use knoxcall_bundle::ids::{EnvironmentName, HostName, TenantId};
 use knoxcall_bundle::{
-    Pool, Scheme, Target, TargetHost, Timeouts, Upstream, UpstreamProtocol, WeightedTarget,
+    HealthCheck, HealthProbe, Pool, Scheme, Target, TargetHost, Timeouts, Upstream,
+    UpstreamProtocol, WeightedTarget,
 };
 use knoxcall_filters::table::ServiceTarget;
 use uuid::Uuid;
@@ -46,6 +48,16 @@ pub fn pool(targets: &[(&str, u32)]) -> ServiceTarget {
         })
         .collect();
     service
+}
+
+pub fn health_check() -> HealthCheck {
+    HealthCheck {
+        probe: HealthProbe::Tcp,
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(1),
+        healthy_after: NonZeroU32::MIN,
+        unhealthy_after: NonZeroU32::MIN,
+    }
 }
 
 fn target(url: &str) -> Target {

@@ -330,6 +330,30 @@ async fn who_may_wait_gets_the_place_that_comes_free() {
 }
 
 #[tokio::test]
+async fn slow_streams_leave_room_in_their_connection() {
+    let mut service = service("http://10.0.0.1");
+    service.upstream.protocol = UpstreamProtocol::Http2;
+    let prepared = upstreams().prepare(&service).unwrap();
+    let options = &prepared.targets[0].template.options;
+    let of_stream = options.h2_stream_window_size.unwrap() as usize;
+    let of_connection = options.h2_connection_window_size.unwrap() as usize;
+    assert_eq!(of_connection, options.max_h2_streams * of_stream);
+}
+
+#[tokio::test]
+async fn every_connection_is_asked_after_and_one_that_is_dead_is_found() {
+    for (write_timeout, unacknowledged) in [(1, 30), (90, 90)] {
+        let mut service = service("http://10.0.0.1");
+        service.upstream.timeouts.write = Duration::from_secs(write_timeout);
+        let prepared = upstreams().prepare(&service).unwrap();
+        let keepalive = prepared.targets[0].template.options.tcp_keepalive.clone();
+        let keepalive = keepalive.unwrap();
+        assert_eq!(keepalive.idle, Duration::from_secs(15));
+        assert_eq!(keepalive.user_timeout, Duration::from_secs(unacknowledged));
+    }
+}
+
+#[tokio::test]
 async fn tls_never_goes_out_without_a_name() {
     let upstreams = upstreams();
     for url in [

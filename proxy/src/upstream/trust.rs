@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use boring::x509::X509;
-use pingora::protocols::Digest;
-use pingora::protocols::tls::CaType;
+use pingora::protocols::tls::{CaType, SslDigest};
 use pingora::upstreams::peer::HttpPeer;
 use thiserror::Error;
 
@@ -53,11 +52,10 @@ impl Trust {
 /// May this connection be used? To be asked before anything is sent: Pingora
 /// would speak TLS 1.0 to an upstream that knows no better, and take an address
 /// for a name.
-pub fn is_sound(peer: &HttpPeer, digest: Option<&Digest>) -> bool {
-    let uses_old_tls = digest
-        .and_then(|digest| digest.ssl_digest.as_ref())
-        .is_some_and(|tls| !matches!(tls.version.as_ref(), "TLSv1.2" | "TLSv1.3"));
-    !uses_old_tls && is_named(peer, digest)
+pub fn is_sound(peer: &HttpPeer, tls: Option<&SslDigest>) -> bool {
+    let uses_old_tls =
+        tls.is_some_and(|tls| !matches!(tls.version.as_ref(), "TLSv1.2" | "TLSv1.3"));
+    !uses_old_tls && is_named(peer, tls)
 }
 
 fn parse(pem: &[u8]) -> Result<Vec<X509>, TrustError> {

@@ -116,6 +116,60 @@ fn a_stream_reset_in_the_middle_is_no_whole_answer() {
 }
 
 #[test]
+fn trailers_behind_no_body_reach_the_client_too() {
+    let upstream = Http2Upstream::start();
+    // The head waits for the body, of which its ETag speaks.
+    let gateway = Gateway::start(&config(
+        &upstream,
+        json!({"inject_headers": {"x-token": "{{secret:token}}"}}),
+    ));
+    let response = Http2Client::connect(gateway.address()).send(&Request::get("/no-body"));
+    assert!(response.body.is_empty());
+    assert_eq!(response.header("etag"), Some("\"1\""));
+    assert_eq!(response.trailers.expect("trailers")["x-checksum"], "abc");
+}
+
+#[test]
+fn a_body_behind_a_status_that_has_none_does_not_pass() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let client = Http2Client::connect(gateway.address());
+    let mut stream = client.open(&Request::post("/not-modified", "smuggled"), false);
+    stream.write("smuggled", true);
+    let answered = stream.read();
+    assert!(answered.is_err(), "{answered:?}");
+}
+
+#[test]
+fn a_stream_that_its_upstream_fails_is_not_begun_again() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    gateway.get("/").assert_served();
+    let tries_of = |path: &str| {
+        let before = upstream.requests().len();
+        gateway.get(path).assert_refused(502, "upstream_failed");
+        upstream.requests().len() - before
+    };
+    assert_eq!(tries_of("/failed"), 1);
+    assert!(
+        tries_of("/refused") > 1,
+        "the upstream has not begun with it"
+    );
+}
+
+#[test]
+fn whoever_waits_to_be_asked_for_a_body_is_asked() {
+    let upstream = Http2Upstream::start();
+    let gateway = gateway(&upstream);
+    let mut client = gateway.connect();
+    let request = Request::post("/", "hello").header("Expect", "100-continue");
+    client.send(request.head_bytes());
+    assert_eq!(client.read_any("POST").status, 100);
+    client.send(request.body_bytes());
+    assert_eq!(client.read().text(), "hello");
+}
+
+#[test]
 fn an_upstream_without_http2_is_told_apart() {
     let upstream = knoxcall_tests::Upstream::start();
     let gateway = Gateway::start(

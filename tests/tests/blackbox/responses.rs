@@ -1,6 +1,8 @@
 //! Answers on their way to the client: what a route's rules make of them, and
 //! what the leak guard masks.
 
+use std::io::Write;
+
 use knoxcall_tests::config::TOKEN;
 use knoxcall_tests::{Config, Gateway, Http2Client, Http2Upstream, Request, Session, Upstream};
 use serde_json::{Value, json};
@@ -252,6 +254,56 @@ fn a_body_too_large_to_be_changed_does_not_leave() {
         let gateway = Gateway::start(&config);
         gateway.get("/").assert_refused(502, "transform_failed");
     }
+}
+
+#[test]
+fn what_a_body_holds_once_it_is_decoded_counts() {
+    let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    coder.write_all(&vec![b' '; 1_500_000]).unwrap();
+    let coded = coder.finish().unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        coded.len()
+    );
+    let upstream = upstream([head.into_bytes(), coded].concat());
+    let config = config(upstream.address(), json!({"response_decoding": "decode"}))
+        .limit("max_inspected_body_bytes", 2_000_000);
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.get("/").body.len(), 1_500_000);
+    let gateway = Gateway::start(&config.limit("max_buffered_bytes", 1_048_576));
+    gateway.get("/").assert_refused(503, "overloaded");
+}
+
+#[test]
+fn rules_for_headers_do_not_hide_how_a_body_is_written() {
+    for rules in [
+        json!({"remove": ["Content-Type"]}),
+        json!({"set": {"Content-Type": "text/plain"}}),
+    ] {
+        let written = plain("Content-Type: text/plain; charset=utf-16\r\n", "x");
+        let upstream = upstream(written);
+        let config = config(upstream.address(), json!({"response_headers": rules}));
+        let gateway = Gateway::start(&config);
+        let response = gateway.get("/");
+        response.assert_refused(502, "response_uninspectable");
+    }
+}
+
+#[test]
+fn what_is_masked_in_an_early_hint_is_counted() {
+    let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: <{TOKEN}>\r\n\r\n");
+    let upstream = upstream([hint.as_bytes(), &plain("", "ok")].concat());
+    let gateway = Gateway::start(&config(upstream.address(), json!({})));
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    let early = client.read_any("GET");
+    assert_eq!(
+        (early.status, early.header("link")),
+        (103, Some(&*format!("<{}>", stars())))
+    );
+    client.read().assert_served();
+    let record = gateway.wait_for_records(1).remove(0);
+    assert_eq!(record.number("secrets_masked"), Some(1.0));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! SIGTERM: health first, then the listeners, then what is running.
 
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -158,6 +159,76 @@ fn who_waits_to_be_accepted_is_served() {
         client.read().assert_served();
     }
     assert!(gateway.process().wait().success());
+}
+
+/// The first of them has gone again.
+#[test]
+fn one_who_has_left_does_not_turn_away_those_behind() {
+    let upstream = Upstream::start();
+    let mut gateway = Gateway::start(&Config::new(upstream.address()));
+    gateway.signal("STOP");
+    leave_with_a_reset(gateway.address());
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    gateway.signal("TERM");
+    gateway.signal("CONT");
+    client.read().assert_served();
+    assert!(gateway.process().wait().success());
+}
+
+fn leave_with_a_reset(address: SocketAddr) {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.set_zero_linger().unwrap();
+    });
+}
+
+#[test]
+fn a_connection_of_http2_that_waited_is_told_to_go() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let upstream = Upstream::scripted(move |session| {
+        while session.request()?.is_some() {
+            let held = released.lock().unwrap();
+            let _ = held.recv_timeout(Duration::from_secs(10));
+            session.answer("late but whole")?;
+        }
+        Ok(())
+    });
+    let mut gateway = Gateway::start(&Config::new(upstream.address()));
+    gateway.signal("STOP");
+    let client = Http2Client::connect(gateway.address());
+    let stream = client.open(&Request::get("/"), true);
+    gateway.signal("TERM");
+    gateway.signal("CONT");
+    upstream.wait_for_requests(1);
+    assert!(client.is_closed(), "it may open more streams");
+    release.send(()).unwrap();
+    assert_eq!(stream.read().unwrap().text(), "late but whole");
+    assert!(gateway.process().wait().success());
+}
+
+/// In a handshake with its upstream, where nobody looks at the client.
+#[test]
+fn a_stream_of_http2_that_is_cut_is_recorded() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("https://{}", silent.local_addr().unwrap());
+    let upstream = Upstream::start();
+    let config = Config::new(upstream.address())
+        .edit_route(
+            "echo",
+            json!({"target_base_url": target, "connect_timeout_ms": 60_000}),
+        )
+        .limit("shutdown_grace_ms", 500);
+    let mut gateway = Gateway::start(&config);
+    let client = Http2Client::connect(gateway.address());
+    let _stream = client.open(&Request::get("/"), true);
+    let _handshake = silent.accept().unwrap();
+    gateway.signal("TERM");
+    let _ = gateway.process().wait();
+    assert_eq!(gateway.records().len(), 1);
 }
 
 /// Asks until an answer says that the connection ends; every answer must be

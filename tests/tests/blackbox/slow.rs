@@ -278,3 +278,25 @@ fn a_body_below_the_least_rate_is_cut_although_it_never_pauses_for_long() {
     }
     client.read().assert_refused(408, "body_timeout");
 }
+
+#[test]
+fn nor_while_the_whole_exchange_has_a_time() {
+    let upstream = Upstream::scripted(|session| {
+        let head = session.head()?;
+        session.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")?;
+        let Some(received) = head else { return Ok(()) };
+        session.body(&received)?;
+        session.send("ok")
+    });
+    let times = json!({"read_timeout_ms": SHORT, "total_timeout_ms": 60_000});
+    let config = Config::new(upstream.address()).edit_route("echo", times);
+    let gateway = Gateway::start(&config);
+    let mut client = gateway.connect();
+    let request = Request::post("/", vec![b'x'; 20]);
+    client.send(request.head_bytes());
+    for byte in request.body_bytes() {
+        client.send([byte]);
+        pause(Duration::from_millis(SHORT / 10));
+    }
+    client.read().assert_served();
+}

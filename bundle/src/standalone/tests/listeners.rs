@@ -265,3 +265,52 @@ fn refuses_names_of_certificates_that_are_not_one_name_of_one_client() {
     let told = "clients[1].certificates: is shared, on the same route, with clients[0]";
     assert!(report.contains(told), "{report}");
 }
+
+/// Two listeners with TLS by these lines each, and a client known by its
+/// certificate.
+fn two_listeners(one: &str, other: &str) -> Setup {
+    let key = ecdsa(Nid::X9_62_PRIME256V1);
+    let listener = |port, rest| {
+        format!(
+            "  - address: 127.0.0.1:{port}\n    tls: {{certificates: [{{cert_file: one.pem, \
+             key_file: one.key}}], {rest}}}\n"
+        )
+    };
+    let text = format!(
+        "listeners:\n{}{}{}clients: [{{name: backend, certificates: [{{san_dns: backend.test}}], \
+         assignments: [{{}}]}}]\n",
+        "  - address: 127.0.0.1:8080\n",
+        listener(8443, one),
+        listener(8444, other)
+    );
+    let authority = certificate(&ecdsa(Nid::X9_62_PRIME256V1), &[]);
+    with(&text)
+        .file("one.pem", &certificate(&key, &["a.test"]), 0o644)
+        .file("one.key", &pem(&key), 0o600)
+        .file("partners.pem", &authority, 0o644)
+        .file("internal.pem", &authority, 0o644)
+}
+
+#[test]
+fn refuses_clients_by_certificate_where_listeners_believe_different_authorities() {
+    let setup = two_listeners(
+        "client_ca_file: partners.pem",
+        "client_ca_file: internal.pem",
+    );
+    let report = setup.report();
+    let told = "listeners[2].tls.client_ca_file: is another one than that of listeners[1]";
+    assert!(report.contains(told), "{report}");
+    assert!(report.contains("clients.certificates"), "{report}");
+}
+
+#[test]
+fn listeners_that_believe_the_same_authorities_or_ask_for_nothing_know_clients() {
+    let partners = "client_ca_file: partners.pem";
+    for other in [
+        partners,
+        "min_version: \"1.3\"",
+        "client_ca_file: internal.pem, client_auth: none",
+    ] {
+        two_listeners(partners, other).loaded();
+    }
+}

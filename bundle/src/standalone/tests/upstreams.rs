@@ -217,7 +217,18 @@ fn refuses_targets_that_are_not_alike_or_twice_there() {
 fn refuses_settings_of_a_pool_that_would_do_nothing() {
     let base = "target_base_url: 'https://a.example'";
     for (settings, expected) in [
-        ("hash_header: x-a", "hash_header: has no effect by itself"),
+        (
+            "hash_header: x-a",
+            "hash_header: has no effect without balance: consistent_hash",
+        ),
+        (
+            "hash_header: x-a, balance: round_robin",
+            "hash_header: has no effect without balance: consistent_hash",
+        ),
+        (
+            "balance: least_connections, environments: {production: {hash_header: x-a}}",
+            "environments.production.hash_header: has no effect without",
+        ),
         (
             "balance: consistent_hash, hash_header: 'a b'",
             "hash_header: is not a header name",
@@ -242,6 +253,13 @@ fn refuses_settings_of_a_pool_that_would_do_nothing() {
         let report = told(&format!("{base}, {settings}"));
         assert!(report.contains(expected), "{settings}: {report}");
     }
+}
+
+#[test]
+fn an_environment_may_balance_in_another_way_than_by_its_routes_header() {
+    let route = "target_base_url: 'https://a.example', balance: consistent_hash, \
+         hash_header: x-a, environments: {production: {balance: round_robin}}";
+    assert_eq!(told(route), "");
 }
 
 #[test]

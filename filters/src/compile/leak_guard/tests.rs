@@ -140,12 +140,36 @@ fn what_liquid_makes_of_a_secret_is_guarded_too() {
 }
 
 #[test]
-fn a_short_secret_is_guarded_with_the_text_around_it() {
+fn what_liquid_makes_of_a_secret_is_guarded_beside_one_that_stays_as_it_is() {
+    let here = with_header("Key {{secret:extra_0}}:{{ secret:token | upcase }}");
+    let guard = guard_of(tenant(), here).unwrap();
+    let mut text = format!("value-of-extra-0:{}", TOKEN.to_uppercase()).into_bytes();
+    guard.mask(&mut text);
+    assert!(text.iter().all(|byte| *byte == b'*'));
+}
+
+/// Its `token` is too short to be looked for by itself.
+fn with_short_token() -> Tenant {
     let mut tenant = tenant();
     let short = SecretValue::new("tiny".to_owned());
     tenant.secrets[0]
         .values
         .insert(sample::name("production"), short);
+    tenant
+}
+
+#[test]
+fn a_short_secret_is_guarded_beside_one_that_is_long_enough() {
+    let here = with_header("{{secret:extra_0}}:{{secret:token}}");
+    let guard = guard_of(with_short_token(), here).unwrap();
+    let mut text = b"value-of-extra-0:tiny".to_vec();
+    guard.mask(&mut text);
+    assert!(text.iter().all(|byte| *byte == b'*'));
+}
+
+#[test]
+fn a_short_secret_is_guarded_with_the_text_around_it() {
+    let tenant = with_short_token();
     let guard = guard_of(tenant.clone(), with_header("Bearer {{secret:token}}")).unwrap();
     assert!(masks(&guard, "Bearer tiny"));
     assert!(!masks(&guard, "tiny"));

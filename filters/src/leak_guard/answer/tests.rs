@@ -29,7 +29,8 @@ fn begin_with(
 ) -> Result<Option<AnswerGuard>, Refusal> {
     let status = StatusCode::from_u16(status).unwrap();
     admitted(tenant_with(here), &request("/"), |admitted, _| {
-        AnswerGuard::begin(admitted.service, method, status, headers)
+        let coding = Coding::of(status, headers);
+        AnswerGuard::begin(admitted.service, method, status, coding, headers)
     })
 }
 
@@ -110,6 +111,49 @@ fn strict_refuses_what_it_cannot_look_into() {
             "{line:?}"
         );
     }
+}
+
+#[test]
+fn what_rules_make_of_the_head_does_not_change_how_the_body_is_written() {
+    let strict = || tenant_with(guarded(LeakGuardMode::Strict));
+    let begin = |of_upstream: &HeaderMap, changed: &mut HeaderMap| {
+        admitted(strict(), &request("/"), |admitted, _| {
+            let coding = Coding::of(StatusCode::OK, of_upstream);
+            AnswerGuard::begin(
+                admitted.service,
+                &Method::GET,
+                StatusCode::OK,
+                coding,
+                changed,
+            )
+        })
+    };
+    let grpc = ("content-type", "application/grpc");
+    for of_upstream in [
+        &[("content-type", "text/plain; charset=utf-16")][..],
+        &[grpc, ("grpc-encoding", "gzip")],
+    ] {
+        let of_upstream = headers(of_upstream);
+        for mut changed in [HeaderMap::new(), headers(&[("content-type", "text/plain")])] {
+            let refused = begin(&of_upstream, &mut changed).err();
+            assert_eq!(refused, Some(Refusal::ResponseUninspectable));
+        }
+    }
+    let compressed = headers(&[("content-encoding", "gzip")]);
+    let refused = begin(&compressed, &mut compressed.clone()).err();
+    assert_eq!(refused, Some(Refusal::ResponseUninspectable));
+    let decoded = begin(&compressed, &mut HeaderMap::new());
+    assert!(decoded.is_ok_and(|guard| guard.is_some()));
+}
+
+#[test]
+fn lenient_masks_what_it_can_of_foreign_characters_and_says_so() {
+    let mut head = headers(&[("content-type", "text/plain; charset=unheard-of")]);
+    let here = guarded(LeakGuardMode::Lenient);
+    let guard = begin_with(here, &Method::GET, 200, &mut head);
+    let mut guard = guard.unwrap().unwrap();
+    assert_eq!(guard.feed(bytes(TOKEN), true), stars());
+    assert!(guard.findings().is_uninspected);
 }
 
 #[test]

@@ -298,6 +298,18 @@ fn refuses_a_part_of_a_body() {
 }
 
 #[test]
+fn refuses_to_decode_a_part_of_a_body() {
+    let rules = decoding(Vec::new());
+    let coded = ("content-encoding", "br");
+    let range = ("content-range", "bytes 0-1/9");
+    let partial = Err(TransformError::Partial);
+    assert_eq!(judged(&rules, 206, &[coded, range]), partial);
+    assert_eq!(judged(&rules, 206, &[coded]), partial);
+    assert_eq!(judged(&rules, 200, &[coded, range]), partial);
+    assert_eq!(judged(&rules, 206, &[range]), Ok(BodyAction::Stream));
+}
+
+#[test]
 fn refuses_a_coding_that_it_was_not_asked_to_decode() {
     let rules = on_bodies(vec![remove("$.a")]);
     for coding in ["gzip", "br", "zstd", "deflate", "gzip, gzip"] {
@@ -328,7 +340,7 @@ fn without_rules_on_bodies_only_what_is_coded_is_collected_to_be_decoded() {
         judged(&rules, 200, &[("content-encoding", "deflate")]),
         stream
     );
-    let collect = collects(judged(&rules, 206, &[("content-encoding", "br")]));
+    let collect = collects(judged(&rules, 404, &[("content-encoding", "br")]));
     assert_eq!(collect.coding, Some(Coding::Brotli));
     let headers_alone = header_rules();
     let coded = [JSON, ("content-encoding", "gzip")];

@@ -149,8 +149,9 @@ impl Flow {
                 State::Open if !self.watch.is_between() => {
                     ready!(self.poll_finish_frame(source, cx));
                 }
+                // The frame that bars it may be a close that was not passed on.
                 State::Open | State::Barred => {
-                    if !self.watch.has_closed() {
+                    if self.state == State::Barred || !self.watch.has_closed() {
                         self.pending.extend_from_slice(close);
                     }
                     self.state = State::Ending;

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use tokio::sync::OnceCell;
 
-use super::{AddressBook, Patience, uncached};
+use super::{AddressBook, Patience, Reach, uncached};
 
 const HEADER: usize = 12;
 const TYPE_A: u16 = 1;
@@ -34,17 +33,21 @@ struct Zone {
 impl AddressBook {
     /// Asks this server in place of the system's.
     pub fn asking(server: SocketAddr, patience: Patience) -> Self {
-        let mut connection = ConnectionConfig::udp();
-        connection.port = server.port();
-        let server = NameServerConfig::new(server.ip(), true, vec![connection]);
-        let config = ResolverConfig::from_name_servers(vec![server]);
-        let provider = TokioRuntimeProvider::default();
-        let builder = TokioResolver::builder_with_config(config, provider);
         Self {
-            resolver: OnceCell::new_with(Some(uncached(builder).unwrap())),
+            resolver: Mutex::new(Some(resolver_of(server))),
+            reach: |_| Reach::Yes,
             ..Self::new(patience)
         }
     }
+}
+
+pub fn resolver_of(server: SocketAddr) -> TokioResolver {
+    let mut connection = ConnectionConfig::udp();
+    connection.port = server.port();
+    let server = NameServerConfig::new(server.ip(), true, vec![connection]);
+    let config = ResolverConfig::from_name_servers(vec![server]);
+    let provider = TokioRuntimeProvider::default();
+    uncached(TokioResolver::builder_with_config(config, provider)).unwrap()
 }
 
 impl NameServer {

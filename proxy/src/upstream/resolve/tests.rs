@@ -1,13 +1,16 @@
 //! Against a name server of the tests' own, and without any.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
+use knoxcall_bundle::Ejection;
 use knoxcall_bundle::settings::UpstreamSettings;
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::ServiceTarget;
 
-use super::name_server::NameServer;
+use super::name_server::{NameServer, resolver_of};
 use super::*;
+use crate::upstream::members::Member;
 use crate::upstream::{Prepared, Upstreams, testing};
 
 const PATIENCE: Patience = Patience {
@@ -235,6 +238,56 @@ async fn addresses_of_both_families_are_used() {
     assert_eq!(*found, all);
 }
 
+/// As a host without IPv6.
+fn ask_by_ipv4(server: &NameServer) -> (Arc<AddressBook>, Arc<Addresses>) {
+    let book = Arc::new(AddressBook {
+        reach: |ip| match ip {
+            IpAddr::V4(_) => Reach::Yes,
+            IpAddr::V6(_) => Reach::No,
+        },
+        ..AddressBook::asking(server.address(), IMPATIENT)
+    });
+    let entry = book.entry("upstream.test", 80);
+    (book, entry)
+}
+
+#[tokio::test]
+async fn addresses_that_this_host_cannot_reach_are_left_out() {
+    let server = NameServer::start(&["192.0.2.1", "2001:db8::1", "2001:db8::2"], 300);
+    let (book, entry) = ask_by_ipv4(&server);
+    let found = book.addresses(&entry, Instant::now()).await.unwrap();
+    assert_eq!(*found, ["192.0.2.1:80".parse().unwrap()]);
+}
+
+#[tokio::test]
+async fn an_answer_of_what_cannot_be_reached_replaces_none_that_can() {
+    let server = NameServer::start(&["192.0.2.1"], 0);
+    let (book, entry) = ask_by_ipv4(&server);
+    let good = book.addresses(&entry, Instant::now()).await.unwrap();
+    server.answer(&["2001:db8::1"], 300);
+    entry.keep_for(Duration::ZERO);
+    assert!(book.renew(&entry).await.is_err());
+    assert_eq!(entry.last().unwrap(), good);
+
+    // Where nothing better was ever known, a guess is better than nothing.
+    let (book, entry) = ask_by_ipv4(&server);
+    let guess = pick(&book, &entry, Instant::now()).await.unwrap();
+    assert_eq!(guess, "[2001:db8::1]:80".parse().unwrap());
+}
+
+#[tokio::test]
+async fn another_resolver_is_asked_at_once_and_not_about_literals() {
+    let server = NameServer::start(&["192.0.2.1"], 300);
+    let (book, entry) = ask(&server, PATIENCE);
+    let literal = book.entry("192.0.2.9", 80);
+    pick(&book, &entry, Instant::now()).await.unwrap();
+    let other = NameServer::start(&["192.0.2.2"], 300);
+    book.ask(resolver_of(other.address()));
+    eventually(&book, &entry, "192.0.2.2").await;
+    pick(&book, &literal, Instant::now()).await.unwrap();
+    assert!(!literal.renewing.load(Ordering::Relaxed));
+}
+
 #[tokio::test]
 async fn one_family_is_enough() {
     for ip in ["192.0.2.1", "2001:db8::1"] {
@@ -361,6 +414,62 @@ async fn the_addresses_of_a_name_share_the_weight_of_their_target() {
         *counts.entry(picked.unwrap().address().ip()).or_default() += 1;
     }
     assert_eq!(counts.into_values().collect::<Vec<_>>(), [10, 10, 10]);
+}
+
+/// The first endpoint of a pool, looked up.
+async fn first(upstreams: &Upstreams, service: &ServiceTarget) -> Arc<Member> {
+    let prepared = upstreams.prepare(service).unwrap();
+    let picked = upstreams.pick(&prepared, Instant::now(), &[], None).await;
+    drop(picked.unwrap());
+    let members = prepared.members.load_full().unwrap();
+    members.list[0].clone()
+}
+
+#[tokio::test]
+async fn two_hosts_behind_one_address_are_two_endpoints() {
+    let server = NameServer::start(&["192.0.2.1"], 300);
+    let upstreams = upstreams(&server);
+    let checked = |url| {
+        let mut service = testing::service(url);
+        service.upstream.pool.health_check = Some(testing::health_check());
+        service
+    };
+    let one = first(&upstreams, &checked("http://one.test")).await;
+    let two = first(&upstreams, &checked("http://two.test")).await;
+    let again = first(&upstreams, &checked("http://one.test")).await;
+    assert_eq!(one.endpoint.address, two.endpoint.address);
+    assert!(!Arc::ptr_eq(&one.endpoint, &two.endpoint));
+    assert!(Arc::ptr_eq(&one.endpoint, &again.endpoint));
+    let health = |of: &Arc<Member>| of.health.clone().unwrap();
+    assert!(!Arc::ptr_eq(&health(&one), &health(&two)));
+    assert!(Arc::ptr_eq(&health(&one), &health(&again)));
+}
+
+#[tokio::test]
+async fn what_is_known_of_an_address_outlasts_its_absence_from_an_answer() {
+    let server = NameServer::start(&["192.0.2.1", "192.0.2.2"], 300);
+    let upstreams = upstreams(&server);
+    let prepared = upstreams.prepare(&service(false)).unwrap();
+    let entry = &prepared.targets[0].addresses;
+    let answer = async |ips: &[&str]| {
+        server.answer(ips, 300);
+        entry.keep_for(Duration::ZERO);
+        upstreams.book.renew(entry).await.unwrap();
+        prepared.refresh(&upstreams.reserved)
+    };
+    let both = answer(&["192.0.2.1", "192.0.2.2"]).await;
+    let rules = Ejection {
+        consecutive_failures: NonZeroU32::MIN,
+        base_time: Duration::from_secs(60),
+        max_percent: 50,
+        statuses: Arc::default(),
+    };
+    let now = Instant::now();
+    assert!(both.list[1].endpoint.eject(&rules, now));
+    drop(both);
+    assert_eq!(answer(&["192.0.2.1"]).await.list.len(), 1);
+    let both = answer(&["192.0.2.1", "192.0.2.2"]).await;
+    assert!(both.list[1].endpoint.is_out(now));
 }
 
 #[tokio::test]

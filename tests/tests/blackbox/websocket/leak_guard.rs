@@ -2,7 +2,7 @@
 
 use knoxcall_tests::config::TOKEN;
 use knoxcall_tests::websocket::{WebSocketUpstream, fragment, open};
-use knoxcall_tests::{Config, Gateway};
+use knoxcall_tests::{Config, Gateway, Upstream};
 use serde_json::json;
 use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -95,4 +95,31 @@ fn a_frame_that_cannot_be_inspected_ends_a_strict_websocket() {
     let mut client = switched(&gateway);
     let all = [good, compressed].concat();
     assert_eq!(client.read_exact(all.len()), all);
+}
+
+#[test]
+fn an_extension_that_the_client_is_not_told_of_blinds_no_strict_guard() {
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    let upstream = Upstream::scripted(move |session| {
+        session.request()?;
+        session.send(switch)?;
+        session.send(frame(0x81, TOKEN))?;
+        session.hang()
+    });
+    let rules = json!({"response_headers": {"remove": ["Sec-WebSocket-Extensions"]}});
+    let config = guarded(Config::new(upstream.address())).edit_route("echo", rules);
+    let gateway = Gateway::start(&config);
+    let mut client = switched(&gateway);
+    let masked = frame(0x81, &stars());
+    assert_eq!(client.read_exact(masked.len()), masked);
+}
+
+#[test]
+fn a_close_that_cannot_be_inspected_ends_it_with_one_that_can() {
+    // Masked, as a server's must not be (RFC 6455, section 5.1).
+    let upstream = sending(vec![vec![0x88, 0x82, 1, 2, 3, 4, 5, 6]]);
+    let gateway = Gateway::start(&guarded(Config::new(upstream.address())));
+    let mut client = switched(&gateway);
+    assert_eq!(client.read_to_end(), [0x88, 2, 0x03, 0xea]);
 }
