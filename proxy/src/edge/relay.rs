@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{EXPECT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
-use knoxcall_bundle::LeakGuardMode;
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::Service;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -418,12 +417,12 @@ impl<'r> Relay<'r> {
             return Err(Error::new_up(ErrorType::InternalError).into());
         };
         self.write_head(head).await?;
-        let mode = service.leak_guard_mode;
-        // Whatever the client was told of it: what is extended, a strict guard
-        // refuses frame by frame.
-        let is_inspected = mode == LeakGuardMode::Strict || !has_extensions;
-        let guard = service.leak_guard.clone().filter(|_| is_inspected);
-        Ok(guard.map(|guard| Inspection { guard, mode }))
+        // A strict guard has refused it by now.
+        let guard = service.leak_guard.as_ref().filter(|_| !has_extensions);
+        Ok(guard.map(|guard| Inspection {
+            guard: guard.clone(),
+            mode: service.leak_guard_mode,
+        }))
     }
 
     /// A part of the answer's body, as far as it may leave. The last one is left
