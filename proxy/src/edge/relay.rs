@@ -20,6 +20,7 @@ use pingora::{Error, ErrorType, Result};
 use super::answer_head::{AnswerHead, Ending, interim_head};
 use super::context::Context;
 use super::deadline::Deadline;
+use super::gather::gather;
 use super::outgoing::Outgoing;
 use super::pace::Pace;
 use super::patience::Patience;
@@ -30,6 +31,9 @@ use super::websocket::Inspection;
 /// For an upstream that no longer takes the request, to say why: most often
 /// it has said so already.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// A client that takes so long for a part is not the faster for larger ones.
+const SLOW: Duration = Duration::from_millis(100);
 
 pub struct Relay<'r> {
     session: &'r mut ServerSession,
@@ -42,6 +46,10 @@ pub struct Relay<'r> {
     service: &'r Service,
     /// Since the final head is here.
     outgoing: Option<Outgoing>,
+    /// Already, while parts of the body were gathered.
+    heard: Option<Result<Heard>>,
+    /// With what it is sent.
+    client_keeps_up: bool,
 }
 
 /// Why there is no answer, or only a part of one.
@@ -135,6 +143,8 @@ impl<'r> Relay<'r> {
             patience,
             service,
             outgoing: None,
+            heard: None,
+            client_keeps_up: true,
         }
     }
 
@@ -191,6 +201,9 @@ impl<'r> Relay<'r> {
 
     /// The upstream first: most often it has more to say, and the client not.
     async fn next(&mut self) -> Event {
+        if let Some(heard) = self.heard.take() {
+            return Event::FromUpstream(heard);
+        }
         let (is_whole, is_listened_to) = match &self.request {
             Request::Waits { .. } | Request::Comes => (false, true),
             Request::Sent => (true, true),
@@ -334,9 +347,13 @@ impl<'r> Relay<'r> {
     ) -> Result<Option<Last>, Broken> {
         match heard {
             Heard::Head => self.begin_answer(context).await,
-            Heard::Part(part) => {
-                let rest = Rest::after(self.upstream.has_ended()?);
-                self.pass_on(part, rest, context).await
+            Heard::Part(mut part) => {
+                // Of a slow client, no more is held than must be.
+                if self.client_keeps_up {
+                    (part, self.heard) = gather(self.upstream, part);
+                }
+                let has_ended = self.heard.is_none() && self.upstream.has_ended()?;
+                self.pass_on(part, Rest::after(has_ended), context).await
             }
             Heard::End(None) => self.pass_on(Bytes::new(), Rest::Nothing, context).await,
             Heard::End(Some(trailers)) => {
@@ -454,7 +471,9 @@ impl<'r> Relay<'r> {
         if is_last {
             return Ok(Some(Last::Part(leaving.part)));
         }
+        let began = Instant::now();
         send_part(self.session, leaving.part, self.patience.client).await?;
+        self.client_keeps_up = began.elapsed() < SLOW;
         self.await_more();
         Ok(None)
     }
