@@ -1,6 +1,8 @@
 """Makes one call through the gateway and prints what came of it, as JSON.
 
-client.py ADDRESS METHOD KEY [TIMEOUT_SECONDS]"""
+client.py ADDRESS METHOD KEY [TIMEOUT_SECONDS [cancel]]
+
+With `cancel` the call is given up at the end of stdin."""
 
 import json
 import sys
@@ -17,6 +19,11 @@ try:
         call = channel.stream_stream("/echo.Echo/Both")(
             (b"part %d" % number for number in range(100)), metadata=metadata, timeout=timeout)
         result["answers"] = [answer.decode() for answer in call]
+    elif "cancel" in sys.argv:
+        call = channel.unary_unary(f"/echo.Echo/{method}").future(
+            b"hello", metadata=metadata, timeout=timeout)
+        sys.stdin.read()
+        call.cancel()
     else:
         message = b"x" * 100_000 if method == "Unary" else b"hello"
         answer, call = channel.unary_unary(f"/echo.Echo/{method}").with_call(

@@ -1,6 +1,7 @@
 """A gRPC service that echoes bytes, without generated code. Says its port."""
 
 import sys
+import threading
 import time
 from concurrent import futures
 
@@ -33,11 +34,22 @@ def slow(request, context):
     return request
 
 
+def wait(request, context):
+    """Until the call ends. Says both, first with the seconds that are left."""
+    left, ended = context.time_remaining(), threading.Event()
+    context.add_callback(ended.set)
+    print("begun", left, flush=True)
+    ended.wait()
+    print("ended", flush=True)
+    return request
+
+
 handlers = grpc.method_handlers_generic_handler("echo.Echo", {
     "Unary": grpc.unary_unary_rpc_method_handler(unary),
     "Both": grpc.stream_stream_rpc_method_handler(both),
     "Fail": grpc.unary_unary_rpc_method_handler(fail),
     "Leak": grpc.unary_unary_rpc_method_handler(leak),
+    "Wait": grpc.unary_unary_rpc_method_handler(wait),
     "Slow": grpc.unary_unary_rpc_method_handler(slow),
 })
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))

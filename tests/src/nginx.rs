@@ -13,7 +13,7 @@ use crate::wait::eventually;
 pub struct Nginx {
     port: u16,
     _directory: TempDir,
-    _process: Process,
+    process: Process,
 }
 
 impl Nginx {
@@ -54,6 +54,16 @@ impl Nginx {
         self.port
     }
 
+    /// The kernel still accepts for it; nobody answers.
+    pub fn stall(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// It answers again, also what it was asked meanwhile.
+    pub fn go_on(&self) {
+        self.process.signal("CONT");
+    }
+
     fn start(listen: &str, lines: &str) -> Self {
         Self::start_on(free_port(), listen, lines)
     }
@@ -75,7 +85,7 @@ http {{
     {lines}
     location / {{
       default_type text/plain;
-      return 200 "$request_method $request_uri host=$host sni=$ssl_server_name client=$ssl_client_s_dn auth=$http_authorization connection=$connection";
+      return 200 "$request_method $request_uri host=$host port=$server_port sni=$ssl_server_name client=$ssl_client_s_dn auth=$http_authorization connection=$connection";
     }}
   }}
 }}
@@ -98,7 +108,7 @@ http {{
         Self {
             port,
             _directory: directory,
-            _process: process,
+            process,
         }
     }
 }

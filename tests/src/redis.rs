@@ -65,6 +65,30 @@ impl Redis {
         eventually("Redis to answer", || self.ping());
     }
 
+    /// It still listens, and says nothing more.
+    pub fn stall(&self) {
+        self.signal("STOP");
+    }
+
+    /// It answers again, also what it was asked meanwhile.
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("a Redis that runs");
+        process.signal(signal);
+    }
+
+    /// Ends every connection that is there; new ones are welcome.
+    pub fn cut(&self) {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let mut wire = Wire::new(stream, crate::DEADLINE);
+        wire.send(b"CLIENT KILL TYPE normal SKIPME yes\r\n")
+            .unwrap();
+        assert_eq!(wire.read_exact(1).unwrap(), b":", "how many they were");
+    }
+
     fn ping(&self) -> Option<()> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         let mut wire = Wire::new(stream, crate::DEADLINE);

@@ -3,9 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use boring::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
+use boring::ssl::{
+    SslAcceptor, SslAcceptorBuilder, SslConnector, SslFiletype, SslMethod, SslStream, SslVerifyMode,
+};
+use boring::x509::X509Ref;
 
 use crate::request::Request;
 use crate::wait::DEADLINE;
@@ -86,10 +90,12 @@ impl TlsConnection {
 
     /// The common name of the certificate that was presented.
     pub fn certificate(&self) -> String {
-        let certificate = self.stream.ssl().peer_certificate().unwrap();
-        let subject = certificate.subject_name();
-        let name = subject.entries().next().unwrap();
-        name.data().as_utf8().unwrap().to_string()
+        common_name(&self.stream.ssl().peer_certificate().unwrap())
+    }
+
+    /// For what is no HTTP.
+    pub fn into_stream(self) -> SslStream<TcpStream> {
+        self.stream
     }
 
     /// The head of the answer; its body is read as well.
@@ -111,4 +117,19 @@ impl TlsConnection {
             }
         }
     }
+}
+
+pub(crate) fn common_name(certificate: &X509Ref) -> String {
+    let name = certificate.subject_name().entries().next().unwrap();
+    name.data().as_utf8().unwrap().to_string()
+}
+
+/// A server that presents this certificate.
+pub(crate) fn acceptor(certificate: &Path, key: &Path) -> SslAcceptorBuilder {
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
+    acceptor.set_certificate_chain_file(certificate).unwrap();
+    acceptor
+        .set_private_key_file(key, SslFiletype::PEM)
+        .unwrap();
+    acceptor
 }

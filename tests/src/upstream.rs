@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::wait::{DEADLINE, eventually};
 use crate::wire::{Head, Wire};
@@ -121,6 +122,17 @@ impl Session {
             body.len()
         );
         self.send([head.as_bytes(), body].concat())
+    }
+
+    /// Says no more, and goes on listening.
+    pub fn finish(&self) {
+        self.wire.finish();
+    }
+
+    /// Ends the connection by a reset: what is on its way is lost.
+    pub fn reset(&mut self) -> io::Result<()> {
+        let stream = self.wire.stream().try_clone()?;
+        TcpSocket::from_std_stream(stream).set_zero_linger()
     }
 
     /// Neither reads nor answers until the gateway gives up or the test ends.

@@ -1,9 +1,12 @@
 //! WebSockets by a library that others use too, on both ends of the gateway.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use boring::ssl::SslStream;
 use http::HeaderMap;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use tungstenite::handshake::client::generate_key;
@@ -14,9 +17,13 @@ use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 use crate::config::keys;
 use crate::gateway::Gateway;
+use crate::tls::acceptor;
 use crate::wait::DEADLINE;
 
-pub type Socket = WebSocket<TcpStream>;
+pub type Socket<S = TcpStream> = WebSocket<S>;
+/// An answer that is another one.
+pub type NoUpgrade = http::Response<Option<Vec<u8>>>;
+pub type TlsSocket = Socket<SslStream<TcpStream>>;
 
 /// A server that runs a script for each WebSocket, and agrees to any protocol.
 pub struct WebSocketUpstream {
@@ -32,20 +39,40 @@ struct Shared {
 
 impl WebSocketUpstream {
     pub fn start(script: impl Fn(&mut Socket) + Send + Sync + 'static) -> Self {
+        Self::listen(Some, script)
+    }
+
+    /// As `start`, with this certificate.
+    pub fn start_over_tls(
+        certificate: &Path,
+        key: &Path,
+        script: impl Fn(&mut TlsSocket) + Send + Sync + 'static,
+    ) -> Self {
+        let acceptor = acceptor(certificate, key).build();
+        Self::listen(move |stream| acceptor.accept(stream).ok(), script)
+    }
+
+    fn listen<S: Read + Write>(
+        open: impl Fn(TcpStream) -> Option<S> + Send + Sync + 'static,
+        script: impl Fn(&mut Socket<S>) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
-        let (theirs, script) = (shared.clone(), Arc::new(script));
+        let (theirs, serve) = (shared.clone(), Arc::new((open, script)));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if theirs.stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                let (stream, shared, script) = (stream.unwrap(), theirs.clone(), script.clone());
+                let (stream, shared, serve) = (stream.unwrap(), theirs.clone(), serve.clone());
                 std::thread::spawn(move || {
-                    if let Some(mut socket) = accept(stream, &shared) {
-                        script(&mut socket);
-                    }
+                    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+                    let (open, script) = &*serve;
+                    let stream = open(stream)?;
+                    script(&mut accept(stream, &shared)?);
+                    Some(())
                 });
             }
         });
@@ -85,9 +112,7 @@ impl Drop for WebSocketUpstream {
     clippy::result_large_err,
     reason = "the library's own form of a callback"
 )]
-fn accept(stream: TcpStream, shared: &Shared) -> Option<Socket> {
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+fn accept<S: Read + Write>(stream: S, shared: &Shared) -> Option<Socket<S>> {
     let note = |request: &Handshake, mut accepted: Accepted| {
         let headers = request.headers().clone();
         if let Some(protocol) = headers.get(SEC_WEBSOCKET_PROTOCOL) {
@@ -107,13 +132,18 @@ pub fn open(gateway: &Gateway) -> Socket {
 }
 
 /// With these headers. The error is an answer that is no upgrade.
-pub fn open_with(
-    gateway: &Gateway,
-    headers: &[(&str, &str)],
-) -> Result<Socket, Box<http::Response<Option<Vec<u8>>>>> {
+pub fn open_with(gateway: &Gateway, headers: &[(&str, &str)]) -> Result<Socket, Box<NoUpgrade>> {
     let stream = TcpStream::connect(gateway.address()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    open_over(stream, headers)
+}
+
+/// As `open_with`, on a connection that is there.
+pub fn open_over<S: Read + Write>(
+    stream: S,
+    headers: &[(&str, &str)],
+) -> Result<Socket<S>, Box<NoUpgrade>> {
     let request = http::Request::get("ws://gw.test/socket")
         .header("host", "gw.test")
         .header("x-knoxcall-route", "echo")
@@ -144,7 +174,7 @@ pub fn fragment(text: impl AsRef<[u8]>, opens: bool, closes: bool) -> Message {
 
 /// The code of the close that comes next; what comes before is passed over.
 #[track_caller]
-pub fn close_code(socket: &mut Socket) -> u16 {
+pub fn close_code<S: Read + Write>(socket: &mut Socket<S>) -> u16 {
     loop {
         match socket.read() {
             Ok(Message::Close(Some(CloseFrame { code, .. }))) => return code.into(),

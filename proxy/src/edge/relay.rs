@@ -32,6 +32,9 @@ use super::websocket::Inspection;
 /// it has said so already.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
+/// Answers before the answer. An upstream that has no end of them would be
+/// listened to before any deadline is looked at.
+const MOST_INTERIM: u32 = 64;
 /// A client that takes so long for a part is not the faster for larger ones.
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -44,6 +47,7 @@ pub struct Relay<'r> {
     asks_websocket: bool,
     pace: Pace,
     service: &'r Service,
+    interim_answers: u32,
     /// Since the final head is here.
     outgoing: Option<Outgoing>,
     /// Already, while parts of the body were gathered.
@@ -142,6 +146,7 @@ impl<'r> Relay<'r> {
             pace: Pace::new(patience.least_rate),
             patience,
             service,
+            interim_answers: 0,
             outgoing: None,
             heard: None,
             client_keeps_up: true,
@@ -391,6 +396,10 @@ impl<'r> Relay<'r> {
             return Err(Error::new_up(ErrorType::InvalidHTTPHeader).into());
         }
         if status.is_informational() {
+            self.interim_answers += 1;
+            if self.interim_answers > MOST_INTERIM {
+                return Err(Error::new_up(ErrorType::InvalidHTTPHeader).into());
+            }
             let head = interim_head(upstream, self.service, context);
             self.inform(head, context).await?;
             return Ok(None);

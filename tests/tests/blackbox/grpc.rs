@@ -5,14 +5,17 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 
 use knoxcall_tests::config::TOKEN;
-use knoxcall_tests::{Config, Gateway, keys};
+use knoxcall_tests::{Config, DEADLINE, Gateway, eventually, keys};
 use serde_json::{Value, json};
 
 struct Server {
     child: Child,
     address: SocketAddr,
+    /// What it says of its calls, line by line.
+    told: Receiver<String>,
 }
 
 impl Server {
@@ -22,15 +25,32 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("Python of scripts/bootstrap");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let port: u16 = line.trim().parse().expect("the server's port");
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (says, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .try_for_each(|line| says.send(line))
+        });
+        let port = told.recv_timeout(DEADLINE).expect("the server's port");
         Self {
             child,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            address: SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())),
+            told,
         }
+    }
+
+    /// Of the call that waits, as it came.
+    fn seconds_left(&self) -> f64 {
+        let begun = self.told();
+        let left = begun.strip_prefix("begun ").expect("a call that waits");
+        left.parse().expect("its deadline")
+    }
+
+    fn told(&self) -> String {
+        self.told
+            .recv_timeout(DEADLINE)
+            .expect("a word of the server")
     }
 }
 
@@ -139,4 +159,35 @@ fn a_callers_deadline_ends_the_call_at_the_upstream_too() {
     let answer = call(&gateway, &["Slow", keys::LIVE, "0.3"]);
     assert_eq!(answer["code"], "DEADLINE_EXCEEDED");
     assert_eq!(call(&gateway, &["Unary", keys::LIVE])["code"], "OK");
+}
+
+#[test]
+fn the_time_that_a_caller_gives_is_the_servers_too() {
+    let server = Server::start();
+    let gateway = gateway(&server);
+    let answer = call(&gateway, &["Wait", keys::LIVE, "2"]);
+    assert_eq!(answer["code"], "DEADLINE_EXCEEDED");
+    assert!(server.seconds_left() <= 2.0);
+    assert_eq!(server.told(), "ended");
+}
+
+#[test]
+fn a_call_that_is_given_up_ends_at_the_server_long_before_its_time() {
+    let server = Server::start();
+    let gateway = gateway(&server);
+    let mut caller = python("client.py")
+        .arg(gateway.address().to_string())
+        .args(["Wait", keys::LIVE, "3600", "cancel"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let left = server.seconds_left();
+    assert!((3_500.0..=3_600.0).contains(&left), "{left}");
+    drop(caller.stdin.take());
+    assert_eq!(server.told(), "ended");
+    caller.wait().unwrap();
+    eventually("the call to end here too", || {
+        (gateway.metric("knoxcall_requests_active", &[]) == 0.0).then_some(())
+    });
 }

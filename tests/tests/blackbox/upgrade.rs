@@ -43,7 +43,7 @@ fn taken_over(process: &mut Process) {
     });
 }
 
-fn upgrade(gateway: &Gateway, config: &Config) -> Process {
+pub(crate) fn upgrade(gateway: &Gateway, config: &Config) -> Process {
     let mut successor = gateway.spawn_successor(config, &["--upgrade"]);
     taken_over(&mut successor);
     successor

@@ -228,6 +228,9 @@ fn the_less_busy_serves() {
         });
     }
     assert_eq!(slow.requests().len(), 1);
+    eventually("the quick one to be free again", || {
+        (gateway.metric("knoxcall_requests_active", &[]) == 1.0).then_some(())
+    });
     assert_eq!(answers(&gateway, 12), [("quick".into(), 12)].into());
 }
 
