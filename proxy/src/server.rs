@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use knoxcall_bundle::Loaded;
@@ -45,6 +46,8 @@ pub struct Beginning {
     pub upgrade: Option<When>,
     /// Where this one waits for its successor; `None`: nowhere.
     pub place: Option<Place>,
+    /// Before the configuration was read.
+    pub since: Instant,
 }
 
 /// Blocks until the process may end.
@@ -52,7 +55,7 @@ pub fn run(source: Source, loaded: Loaded, beginning: Beginning) -> anyhow::Resu
     match beginning.upgrade {
         None => {
             let signals = ProcessSignals::register().context("signals cannot be watched")?;
-            let (loaded, watch) = source.settle(loaded)?;
+            let (loaded, watch) = source.settle(loaded, beginning.since)?;
             let sockets = Sockets::bind(&loaded.settings)?;
             let control = Control::open(beginning.place.as_ref())?;
             serve(source, (loaded, watch), signals, (sockets, control), None)

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::Instant;
 
 use knoxcall_bundle::settings::{Admin, Listener, MOST_LISTENERS, Overlap, Settings, overlapping};
 use knoxcall_bundle::{LoadOptions, Loaded, Report, load};
@@ -14,10 +14,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::reason;
-use crate::watch::Watch;
-
-/// Reading a configuration takes less, however large it is.
-const LONGEST_LOAD: Duration = Duration::from_secs(60);
+use crate::watch::{Watch, YOUNG};
 
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -90,11 +87,11 @@ impl Source {
         }
     }
 
-    /// As [`Self::load_under`], of what has just been loaded: read once more
+    /// As [`Self::load_under`], of what has been loaded since: read once more
     /// only where somebody may have written meanwhile.
-    pub fn settle(&self, loaded: Loaded) -> Result<(Loaded, Watch), LoadError> {
+    pub fn settle(&self, loaded: Loaded, since: Instant) -> Result<(Loaded, Watch), LoadError> {
         let watch = Watch::new(loaded.watched.clone());
-        match watch.is_older_than(LONGEST_LOAD) {
+        match watch.is_older_than(since.elapsed() + YOUNG) {
             true => Ok((loaded, watch)),
             false => self.load_under(watch),
         }
@@ -263,9 +260,10 @@ environments: [{name: production}]
     #[test]
     fn what_is_written_while_the_process_starts_is_not_missed() {
         let (_folder, source) = source();
+        let began = Instant::now();
         let loaded = source.load().unwrap();
         write(&source.file, LIMITS);
-        let (loaded, mut watch) = source.settle(loaded).unwrap();
+        let (loaded, mut watch) = source.settle(loaded, began).unwrap();
         assert_eq!(loaded.settings.limits.head_bytes, 2048);
         assert!(!watch.has_changed());
     }
@@ -273,8 +271,9 @@ environments: [{name: production}]
     #[test]
     fn other_files_are_read_under_a_watch_of_their_own() {
         let (folder, source) = source();
+        let began = Instant::now();
         let loaded = source.load().unwrap();
-        let (_, watch) = source.settle(loaded).unwrap();
+        let (_, watch) = source.settle(loaded, began).unwrap();
         let secret = folder.path().join("token");
         std::fs::write(&secret, "one").unwrap();
         std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();

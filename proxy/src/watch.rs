@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The coarsest clock of a file system, and some.
-const YOUNG: Duration = Duration::from_secs(3);
+pub const YOUNG: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
 pub struct Watch {

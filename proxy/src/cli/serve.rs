@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use knoxcall_bundle::settings::LogFormat;
@@ -81,6 +82,7 @@ impl Serve {
             allow_inline_secrets: self.allow_inline_secrets,
             overrides: self.overrides,
         };
+        let since = Instant::now();
         let loaded = source.load()?;
         let configured = &loaded.settings.logging;
         let level = self
@@ -99,6 +101,7 @@ impl Serve {
                 .upgrade_socket
                 .map(Place::asked_for)
                 .or_else(Place::usual),
+            since,
         };
         match self.deployment_mode {
             DeploymentMode::Standalone => server::run(source, loaded, beginning)?,
