@@ -1,6 +1,5 @@
-//! The parts of a large answer that are here already, as one. Each write wakes
-//! the client anew, and each connection's kernel buffers hold more than one
-//! reading: of 100 MiB, a third of the time went into waking.
+//! The parts of a large answer that are here already, as one: each write wakes
+//! the client anew, which took a third of the time of a download.
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
