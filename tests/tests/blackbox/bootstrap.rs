@@ -13,8 +13,17 @@ fn without_services(policy: &str, command: &str) -> Option<i32> {
         eval "$(sed -n '/^without_services()/,/^)/p' ../scripts/bootstrap)"
         without_services eval "$2"
     "#;
-    let mut bash = Command::new("bash");
-    bash.args(["-c", script, "bash", policy, command]);
+    // A shell cannot trap what it was told to ignore, as by `nohup`.
+    let mut bash = Command::new("env");
+    bash.args([
+        "--default-signal",
+        "bash",
+        "-c",
+        script,
+        "bash",
+        policy,
+        command,
+    ]);
     bash.output().unwrap().status.code()
 }
 
