@@ -9,8 +9,8 @@ use crate::upstream::Session;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
+pub const RESET: u8 = 3;
+pub const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
 
@@ -19,7 +19,7 @@ pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
 const ACK: u8 = 1;
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A frame but for its stream.
 #[derive(Clone, Debug)]

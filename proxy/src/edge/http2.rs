@@ -17,6 +17,7 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::refusal::Malformation;
+use pingora::Error;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{
     H2Accept, H2Options, HttpSession, default_h2_options, handshake,
@@ -68,6 +69,7 @@ struct ActiveStream(Arc<Streams>);
 enum Event {
     Accepted(H2Accept),
     Closed,
+    Broken(Box<Error>),
     Silent,
     Stopping,
 }
@@ -91,7 +93,10 @@ pub async fn serve(edge: Arc<Edge>, stream: Stream, peer: IpAddr, mut shutdown: 
             // Also of one that was accepted after the word.
             _ = shutdown.wait_for(|stop| *stop), if !is_ending => Event::Stopping,
             accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => {
-                accepted.ok().flatten().map_or(Event::Closed, Event::Accepted)
+                match accepted {
+                    Ok(accepted) => accepted.map_or(Event::Closed, Event::Accepted),
+                    Err(error) => Event::Broken(error),
+                }
             }
             () = streams.silent_for(limits.idle) => Event::Silent,
         };
@@ -113,6 +118,12 @@ pub async fn serve(edge: Arc<Edge>, stream: Stream, peer: IpAddr, mut shutdown: 
                 return close(connection, Reason::NO_ERROR).await;
             }
             Event::Closed => return,
+            Event::Broken(error) => {
+                if is_flood(&error) {
+                    edge.gateway().metrics.http2_floods.inc();
+                }
+                return;
+            }
         }
         if streams.are_mostly_given_up() {
             edge.gateway().metrics.http2_floods.inc();
@@ -167,6 +178,13 @@ async fn close(mut connection: Connection, reason: Reason) {
     connection.abrupt_shutdown(reason);
     let closed = std::future::poll_fn(|cx| connection.poll_closed(cx));
     let _ = pingora_timeout::timeout(FAREWELL, closed).await;
+}
+
+/// h2 has a bound of its own on streams that are reset before they are accepted,
+/// and has said so to the client.
+fn is_flood(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<h2::Error>();
+    cause.and_then(h2::Error::reason) == Some(Reason::ENHANCE_YOUR_CALM)
 }
 
 /// Answered or reset by Pingora: it had no head that could be told of.

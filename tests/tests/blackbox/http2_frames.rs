@@ -4,8 +4,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use knoxcall_tests::http2_frames::{END_STREAM, Frame, Outcome, answer_with, ask, data, headers};
-use knoxcall_tests::{Config, Gateway, Http2Client, Request, Upstream, keys};
+use knoxcall_tests::http2_frames::{
+    END_STREAM, Frame, Outcome, PREFACE, RESET, SETTINGS, answer_with, ask, data, headers,
+};
+use knoxcall_tests::{Config, Gateway, Http2Client, Request, Upstream, eventually, keys};
 use serde_json::json;
 
 type Fields<'f> = Vec<(&'f str, &'f str)>;
@@ -421,4 +423,27 @@ fn an_interim_answer_is_not_the_last() {
         *answer.lock().unwrap() = sound_answer();
         assert_eq!(gateway.get("/").text(), "ok", "after {frames:?}");
     }
+}
+
+/// In one packet, so that most are reset before they are begun; h2 bounds those.
+#[test]
+fn a_flood_of_streams_that_are_reset_at_once_is_counted() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream);
+    let frame = |kind, payload: &[u8]| Frame {
+        kind,
+        flags: 0,
+        payload: payload.to_vec(),
+    };
+    let mut flood = [PREFACE, &frame(SETTINGS, b"").on(0)].concat();
+    for stream in (1..400).step_by(2) {
+        flood.extend(headers(&request("POST", "/"), 0).on(stream));
+        flood.extend(frame(RESET, &[0, 0, 0, 8]).on(stream));
+    }
+    let mut client = gateway.connect();
+    client.send(flood);
+    client.read_to_end();
+    eventually("the flood to be counted", || {
+        (gateway.metric("knoxcall_http2_floods_total", &[]) == 1.0).then_some(())
+    });
 }
