@@ -100,8 +100,10 @@ fn serve(
     let mut server = Server::new_with_opt_and_conf(None, server_conf(&settings));
     server.bootstrap();
     let conf = server.configuration.clone();
-    let idle = IdleConnections::new(settings.upstream.pool_size, settings.workers.get());
-    let idle = Arc::new(idle);
+    let idle = Arc::new(IdleConnections::new(
+        settings.upstream.pool_size,
+        settings.workers.get(),
+    ));
     let connector = Connector::new(ConnectorOptions::from_server_conf(&conf), idle.clone());
     server.add_service(edge_service(&gateway, connector, sockets.edge, &events));
     if let Some(socket) = sockets.admin {

@@ -2,8 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Version};
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderValue, Method};
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
 use std::num::NonZeroU32;
@@ -43,7 +42,7 @@ pub async fn read_whole(
     }
     let known = announced.map_or(0, |length| length as usize);
     limits.share.grow_to(known).map_err(BodyError::Refused)?;
-    if expects_continue(session.req_header()) {
+    if expects_continue(&session.req_header().headers) {
         let asked = send_continue(session, limits.timeout).await;
         asked.map_err(BodyError::Client)?;
     }
@@ -120,10 +119,9 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// An expectation of HTTP/1.0 is ignored (RFC 9110, section 10.1.1).
-fn expects_continue(request: &RequestHeader) -> bool {
+fn expects_continue(headers: &HeaderMap) -> bool {
     let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    request.version != Version::HTTP_10 && request.headers.get(EXPECT).is_some_and(is_continue)
+    headers.get(EXPECT).is_some_and(is_continue)
 }
 
 #[cfg(test)]

@@ -184,7 +184,9 @@ async fn close(mut connection: Connection, reason: Reason) {
 /// and has said so to the client.
 fn is_flood(error: &Error) -> bool {
     let cause = error.root_cause().downcast_ref::<h2::Error>();
-    cause.and_then(h2::Error::reason) == Some(Reason::ENHANCE_YOUR_CALM)
+    cause.is_some_and(|cause| {
+        cause.is_library() && cause.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+    })
 }
 
 /// Answered or reset by Pingora: it had no head that could be told of.

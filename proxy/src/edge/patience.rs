@@ -62,6 +62,11 @@ impl Patience {
         self.left().map_or(wait, |left| wait.min(left))
     }
 
+    /// Has all of it together a time?
+    pub fn is_bounded(&self) -> bool {
+        self.ends.is_some()
+    }
+
     /// Of the time for all of it, where that is bounded.
     pub fn left(&self) -> Option<Duration> {
         let ends = self.ends?;

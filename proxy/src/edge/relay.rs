@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{EXPECT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::table::Service;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -113,8 +113,8 @@ pub enum Conclusion {
 
 /// What is left of an exchange whose answer is here.
 pub struct Over {
-    /// For [`super::to_client::send_last`], once the upstream's connection is back in the pool:
-    /// the client may ask again the moment it has this, and want it.
+    /// To be sent once the upstream's connection is back in the pool: the client
+    /// may ask again the moment it has this, and want it.
     pub last: Last,
     /// False: the answer came before the request's end, so nothing more can be
     /// asked on the upstream's connection.
@@ -180,7 +180,6 @@ impl<'r> Relay<'r> {
         loop {
             match self.next().await {
                 Event::FromClient(part) => {
-                    self.allow_body();
                     self.forward(part.map_err(Error::into_down)?).await?;
                 }
                 Event::FromUpstream(Ok(Heard::Head)) if self.has_switched() => {
@@ -215,8 +214,7 @@ impl<'r> Relay<'r> {
             // What is left of it would be taken for bytes behind it.
             Request::Unwanted(_) => (false, false),
         };
-        let is_bounded = self.patience.left().is_some();
-        let is_awaited = is_bounded || !matches!(self.request, Request::Comes);
+        let is_awaited = self.patience.is_bounded() || !matches!(self.request, Request::Comes);
         tokio::select! {
             biased;
             heard = self.upstream.hear(self.outgoing.is_some()) => Event::FromUpstream(heard),
@@ -492,10 +490,8 @@ impl<'r> Relay<'r> {
         if is_leave {
             self.allow_body();
         }
-        // A client of HTTP/1.0 knows no such answer (RFC 9110, section 15.2),
-        // and the one whose body is here has had ours.
-        let is_unwanted = is_leave && context.body.is_some();
-        if is_unwanted || self.session.req_header().version != Version::HTTP_11 {
+        // Whose body is here has had ours.
+        if is_leave && context.body.is_some() {
             return Ok(());
         }
         send_interim(self.session, head, self.patience.client).await

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType, Result};
@@ -22,20 +22,24 @@ pub enum Last {
     Sent,
 }
 
-/// An answer before the answer. Pingora would take a body that is to come for
-/// one left unread, and close the connection behind it.
+/// An answer before the answer. Clients of HTTP/1.0 know none (RFC 9110, section
+/// 15.2), and those of HTTP/2 Pingora cannot tell. It would also take a body that
+/// is to come for one left unread, and close the connection behind it.
 pub async fn send_interim(
     session: &mut ServerSession,
     head: Box<ResponseHeader>,
     patience: Duration,
 ) -> Result<()> {
+    if session.req_header().version != Version::HTTP_11 {
+        return Ok(());
+    }
     session.set_close_on_response_before_downstream_finish(false);
     let written = within(patience, session.write_response_header(head)).await;
     session.set_close_on_response_before_downstream_finish(true);
     written
 }
 
-/// Asks for the body. Clients of HTTP/2 are not told: Pingora cannot.
+/// Asks for the body.
 pub async fn send_continue(session: &mut ServerSession, patience: Duration) -> Result<()> {
     let head = ResponseHeader::build(StatusCode::CONTINUE, Some(0))?;
     send_interim(session, Box::new(head), patience).await

@@ -167,6 +167,14 @@ fn whoever_waits_to_be_asked_for_a_body_is_asked() {
     assert_eq!(client.read_any("POST").status, 100);
     client.send(request.body_bytes());
     assert_eq!(client.read().text(), "hello");
+
+    // Of HTTP/1.0 nobody waits, nor knows such an answer.
+    let mut client = gateway.connect();
+    let request = request.version("HTTP/1.0");
+    client.send(request.head_bytes());
+    pause(Duration::from_millis(100));
+    client.send(request.body_bytes());
+    assert_eq!(client.read_any("POST").status, 200);
 }
 
 #[test]

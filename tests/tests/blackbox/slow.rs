@@ -194,6 +194,15 @@ fn an_upstreams_head_that_drips_is_ended_by_one_deadline() {
     gateway.get("/").assert_refused(504, "upstream_timeout");
 }
 
+/// Each byte of the body by itself.
+fn send_slowly(client: &mut RawClient, request: &Request) {
+    client.send(request.head_bytes());
+    for byte in request.body_bytes() {
+        client.send([byte]);
+        pause(Duration::from_millis(SHORT / 10));
+    }
+}
+
 #[test]
 fn a_slow_upload_is_not_blamed_on_the_upstream() {
     let upstream = Upstream::start();
@@ -201,11 +210,7 @@ fn a_slow_upload_is_not_blamed_on_the_upstream() {
     let gateway = Gateway::start(&config.edit_route("echo", json!({"read_timeout_ms": SHORT})));
     let mut client = gateway.connect();
     let request = Request::post("/", vec![b'x'; 20]);
-    client.send(request.head_bytes());
-    for byte in request.body_bytes() {
-        client.send([byte]);
-        pause(Duration::from_millis(SHORT / 10));
-    }
+    send_slowly(&mut client, &request);
     client.read().assert_served();
 }
 
@@ -293,10 +298,6 @@ fn nor_while_the_whole_exchange_has_a_time() {
     let gateway = Gateway::start(&config);
     let mut client = gateway.connect();
     let request = Request::post("/", vec![b'x'; 20]);
-    client.send(request.head_bytes());
-    for byte in request.body_bytes() {
-        client.send([byte]);
-        pause(Duration::from_millis(SHORT / 10));
-    }
+    send_slowly(&mut client, &request);
     client.read().assert_served();
 }
