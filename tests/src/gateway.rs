@@ -96,6 +96,11 @@ impl Gateway {
         self.directory.path().join("knoxcall.yaml")
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }

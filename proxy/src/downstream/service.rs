@@ -101,6 +101,7 @@ impl Service for EdgeService {
         // Each runs until the shutdown; one that has ended before it has died,
         // and the service with it.
         while tasks.join_next().await.is_some() && *shutdown.borrow() {}
+        tracing::info!("no more connections are accepted");
     }
 
     fn name(&self) -> &str {

@@ -46,6 +46,11 @@ fn taken_over(process: &mut Process) {
 pub(crate) fn upgrade(gateway: &Gateway, config: &Config) -> Process {
     let mut successor = gateway.spawn_successor(config, &["--upgrade"]);
     taken_over(&mut successor);
+    // Until it knows, a new connection may be the old process's: served as well.
+    eventually("the old process to leave the sockets", || {
+        let left = "no more connections are accepted";
+        gateway.log().contains(left).then_some(())
+    });
     successor
 }
 
