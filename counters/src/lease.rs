@@ -1,6 +1,7 @@
 //! Tokens that Redis has granted to this instance ahead of the requests that
 //! will use them. A lease never holds more than 1 % of its limit and dies after
-//! a second at most. Taking from it is one compare-and-swap.
+//! a second at most. Taking from it is one compare-and-swap. Once half of it is
+//! used the next one is asked for, so that a busy bucket keeps nobody waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -27,6 +28,8 @@ pub(crate) struct Lease {
     left_there: AtomicU64,
     refused_until: AtomicU64,
     free_at: AtomicU64,
+    /// With so many tokens left it is time to ask for more; 0: it has been done.
+    low_at: AtomicU32,
     /// Tokens to ask for next: grows while leases run out, shrinks while they
     /// expire.
     ambition: AtomicU32,
@@ -34,6 +37,16 @@ pub(crate) struct Lease {
     waiting: AtomicU32,
     under_way: AtomicBool,
     landed: Notify,
+}
+
+/// What Redis has answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    pub tokens: u64,
+    /// In the bucket there.
+    pub left_there: u64,
+    /// Of the tokens here.
+    pub lifetime: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +70,7 @@ impl Lease {
             left_there: AtomicU64::new(0),
             refused_until: AtomicU64::new(0),
             free_at: AtomicU64::new(0),
+            low_at: AtomicU32::new(0),
             ambition: AtomicU32::new(1),
             waiting: AtomicU32::new(0),
             under_way: AtomicBool::new(false),
@@ -100,6 +114,13 @@ impl Lease {
         tokens > 0 && ends > now.as_millis()
     }
 
+    /// Is it time to ask for more, and has nobody done so?
+    pub(crate) fn is_low(&self, now: Now) -> bool {
+        let low_at = u64::from(self.low_at.load(Ordering::Relaxed));
+        let (tokens, ends) = unpack(self.word.load(Ordering::Relaxed));
+        low_at > 0 && tokens <= low_at && ends > now.as_millis()
+    }
+
     /// A token of a lease that has ended is lost; the bucket regains it.
     pub(crate) fn give_back(&self, now: Now) {
         let mut seen = self.word.load(Ordering::Acquire);
@@ -115,16 +136,22 @@ impl Lease {
         }
     }
 
-    pub(crate) fn deposit(&self, granted: u64, left_there: u64, now: Now, lifetime: Duration) {
-        let ends = now.as_millis() + u64::try_from(lifetime.as_millis()).unwrap_or(1);
-        self.left_there.store(left_there, Ordering::Relaxed);
+    /// `most`: what has been given back meanwhile must not make it more.
+    pub(crate) fn deposit(&self, grant: Grant, most: u32, now: Now) {
+        let lifetime = u64::try_from(grant.lifetime.as_millis()).unwrap_or(1);
+        let ends = now.as_millis() + lifetime;
+        self.left_there.store(grant.left_there, Ordering::Relaxed);
         self.refused_until.store(0, Ordering::Release);
         let mut seen = self.word.load(Ordering::Acquire);
         loop {
             let (tokens, ended) = unpack(seen);
             let kept = if ended > now.as_millis() { tokens } else { 0 };
-            match self.swap(seen, pack(kept + granted, ends.max(ended))) {
-                Ok(_) => return,
+            let tokens = (kept + grant.tokens).min(most.into());
+            match self.swap(seen, pack(tokens, ends.max(ended))) {
+                Ok(_) => {
+                    let low_at = u32::try_from(tokens / 2).unwrap_or(0);
+                    return self.low_at.store(low_at, Ordering::Relaxed);
+                }
                 Err(changed) => seen = changed,
             }
         }
@@ -138,22 +165,24 @@ impl Lease {
         self.refused_until.store(until, Ordering::Release);
     }
 
-    /// How many tokens to ask for. Twice as many as last time if those were
-    /// used up in time, as many as were used if some have expired.
+    /// How many tokens to ask for, for whoever is about to. Twice as many as
+    /// last time if those are used in time, as many as were used if some have
+    /// expired; and no more than there is room for.
     pub(crate) fn next_size(&self, most: u32, now: Now) -> u32 {
         let (tokens, ends) = unpack(self.word.load(Ordering::Acquire));
         let last = self.ambition.load(Ordering::Relaxed);
-        let unused = u32::try_from(tokens).unwrap_or(u32::MAX);
-        let next = if unused > 0 {
-            last.saturating_sub(unused)
-        } else if ends > now.as_millis() {
-            last.saturating_mul(2)
-        } else {
-            last
+        let left = u32::try_from(tokens).unwrap_or(u32::MAX);
+        let is_alive = ends > now.as_millis();
+        let next = match (is_alive, left) {
+            (true, _) => last.saturating_mul(2),
+            (false, 0) => last,
+            (false, unused) => last.saturating_sub(unused),
         };
         let next = next.clamp(1, most);
         self.ambition.store(next, Ordering::Relaxed);
-        next
+        self.low_at.store(0, Ordering::Relaxed);
+        let room = most.saturating_sub(if is_alive { left } else { 0 });
+        next.min(room)
     }
 
     pub(crate) fn waiting(&self) -> u32 {
@@ -227,13 +256,20 @@ mod tests {
         Now::from_nanos((1_800_000_000_000 + millis) * 1_000_000)
     }
 
-    const LIFE: Duration = Duration::from_secs(1);
+    fn deposit(lease: &Lease, tokens: u64, left_there: u64, now: Now) {
+        let grant = Grant {
+            tokens,
+            left_there,
+            lifetime: Duration::from_secs(1),
+        };
+        lease.deposit(grant, 100, now);
+    }
 
     #[test]
     fn grants_what_was_leased_and_then_runs_dry() {
         let lease = Lease::new(String::new());
         assert_eq!(lease.take(at(0)), Stand::Dry);
-        lease.deposit(2, 10, at(0), LIFE);
+        deposit(&lease, 2, 10, at(0));
         assert_eq!(lease.take(at(0)), Stand::Took { left: 11 });
         assert_eq!(lease.take(at(999)), Stand::Took { left: 10 });
         assert_eq!(lease.take(at(999)), Stand::Dry);
@@ -242,9 +278,9 @@ mod tests {
     #[test]
     fn refuses_tokens_of_a_lease_that_has_ended() {
         let lease = Lease::new(String::new());
-        lease.deposit(2, 10, at(0), LIFE);
+        deposit(&lease, 2, 10, at(0));
         assert_eq!(lease.take(at(1_000)), Stand::Dry);
-        lease.deposit(1, 10, at(1_000), LIFE);
+        deposit(&lease, 1, 10, at(1_000));
         assert!(matches!(lease.take(at(1_000)), Stand::Took { .. }));
         assert_eq!(lease.take(at(1_000)), Stand::Dry);
     }
@@ -252,7 +288,7 @@ mod tests {
     #[test]
     fn a_token_given_back_too_late_is_lost() {
         let lease = Lease::new(String::new());
-        lease.deposit(1, 0, at(0), LIFE);
+        deposit(&lease, 1, 0, at(0));
         lease.take(at(0));
         lease.give_back(at(1_000));
         assert_eq!(lease.take(at(0)), Stand::Dry);
@@ -275,15 +311,41 @@ mod tests {
     fn asks_for_more_while_leases_run_out_and_for_less_while_they_expire() {
         let lease = Lease::new(String::new());
         assert_eq!(lease.next_size(100, at(0)), 1);
-        lease.deposit(1, 0, at(0), LIFE);
+        deposit(&lease, 1, 0, at(0));
         lease.take(at(0));
         assert_eq!(lease.next_size(100, at(1)), 2);
-        lease.deposit(2, 0, at(1), LIFE);
+        deposit(&lease, 2, 0, at(1));
         lease.take(at(1));
         lease.take(at(1));
         assert_eq!(lease.next_size(3, at(2)), 3);
-        lease.deposit(3, 0, at(2), LIFE);
+        deposit(&lease, 3, 0, at(2));
         lease.take(at(2));
         assert_eq!(lease.next_size(100, at(5_000)), 1);
+    }
+
+    #[test]
+    fn is_low_once_at_half_and_asks_for_what_there_is_room_for() {
+        let lease = Lease::new(String::new());
+        deposit(&lease, 80, 0, at(0));
+        let until_low = std::iter::repeat_with(|| lease.take(at(0)))
+            .take_while(|_| !lease.is_low(at(0)))
+            .count();
+        assert_eq!(until_low, 39);
+        assert!(!lease.is_low(at(1_000)), "it has ended");
+        for size in [2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(lease.next_size(100, at(0)), size);
+            assert!(!lease.is_low(at(0)), "it has been asked");
+        }
+    }
+
+    #[test]
+    fn never_holds_more_than_it_may() {
+        let lease = Lease::new(String::new());
+        deposit(&lease, 60, 0, at(0));
+        deposit(&lease, 60, 0, at(1));
+        let held = std::iter::repeat_with(|| lease.take(at(1)))
+            .take_while(|stand| matches!(stand, Stand::Took { .. }))
+            .count();
+        assert_eq!(held, 100);
     }
 }

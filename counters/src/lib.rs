@@ -37,7 +37,7 @@ pub use crate::unauthorized::UnauthorizedBudget;
 
 use crate::bucket::Registry;
 use crate::link::Link;
-use crate::nonce::{LocalNonces, Nonce};
+use crate::nonce::{LocalNonces, Nonce, Nonces, SharedNonces};
 
 /// How long a request waits for Redis, unless told otherwise.
 pub const REDIS_PATIENCE: Duration = Duration::from_millis(100);
@@ -99,9 +99,8 @@ pub struct Counters(Arc<Inner>);
 
 struct Inner {
     instances: NonZeroU32,
-    key_prefix: String,
     registry: Registry,
-    nonces: LocalNonces,
+    nonces: Nonces,
     unauthorized: UnauthorizedBudget,
     link: Option<Arc<Link>>,
     /// Requests judged by this instance's share as Redis was away.
@@ -160,9 +159,11 @@ impl Counters {
         };
         Ok(Counters(Arc::new(Inner {
             instances: config.instances,
-            registry: Registry::new(link.is_some().then(|| config.key_prefix.clone())),
-            key_prefix: config.key_prefix,
-            nonces: LocalNonces::new(config.nonce_capacity, started),
+            nonces: match &link {
+                Some(link) => Nonces::Shared(SharedNonces::new(link.clone(), &config.key_prefix)),
+                None => Nonces::Here(LocalNonces::new(config.nonce_capacity, started)),
+            },
+            registry: Registry::new(link.is_some().then_some(config.key_prefix)),
             unauthorized: UnauthorizedBudget::new(config.unauthorized_per_minute),
             link,
             fallbacks: AtomicU64::new(0),
@@ -193,15 +194,12 @@ impl Counters {
         signed_at: u64,
     ) -> Claim {
         let nonce = Nonce {
-            key: scope_key,
+            key: *scope_key,
             now: now_unix,
             expires,
             signed_at,
         };
-        match &self.0.link {
-            Some(link) => nonce::claim_shared(link, &self.0.key_prefix, nonce).await,
-            None => self.0.nonces.claim(nonce),
-        }
+        self.0.nonces.claim(nonce).await
     }
 
     pub fn unauthorized(&self) -> &UnauthorizedBudget {

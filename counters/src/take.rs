@@ -7,12 +7,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Script};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::Inner;
 use crate::bucket::{Bucket, Judge, Receipt, Step};
 use crate::gcra::Empty;
-use crate::lease::{Lead, Lease, Waiting};
+use crate::lease::{Grant, Lead, Lease, Waiting};
 use crate::limit::{Limit, Quota};
 use crate::link::{Away, Link};
 use crate::time::Now;
@@ -56,7 +57,13 @@ pub(crate) async fn take<B: AsRef<Bucket> + Sync>(inner: &Inner, buckets: &[B], 
         None => Judge::Here,
     };
     match (attempt(buckets, 0, &[], judge, now), &inner.link) {
-        (Ok(taken), _) => taken,
+        (Ok(taken), Some(link)) => {
+            if matches!(judge, Judge::Redis) && is_low(buckets, now) {
+                refill(inner, link, buckets, now);
+            }
+            taken
+        }
+        (Ok(taken), None) => taken,
         (Err(Dry), Some(link)) => {
             let buckets: Vec<&Bucket> = buckets.iter().map(AsRef::as_ref).collect();
             // Boxed: it is rare, and would make every request's future larger.
@@ -103,6 +110,27 @@ fn refused(index: usize, empty: Empty) -> Taken {
         index,
         retry_after: empty.retry_after,
         quota: empty.quota,
+    }
+}
+
+fn is_low<B: AsRef<Bucket>>(buckets: &[B], now: Now) -> bool {
+    let mut leases = buckets.iter().filter_map(|bucket| bucket.as_ref().lease());
+    leases.any(|lease| lease.is_low(now))
+}
+
+/// Asks for more, and keeps nobody waiting.
+#[cold]
+fn refill<B: AsRef<Bucket>>(inner: &Inner, link: &Arc<Link>, buckets: &[B], now: Now) {
+    let buckets = buckets.iter().map(AsRef::as_ref).enumerate();
+    let orders: Vec<Order> = buckets
+        .filter_map(|(index, bucket)| {
+            let lease = bucket.lease().filter(|lease| lease.is_low(now))?;
+            let order = order(index, bucket, lease, now)?;
+            Some(Order { need: 0, ..order })
+        })
+        .collect();
+    if !orders.is_empty() {
+        let _ = send(inner, link, orders, now);
     }
 }
 
@@ -232,19 +260,26 @@ fn order(index: usize, bucket: &Bucket, lease: &Arc<Lease>, now: Now) -> Option<
     })
 }
 
-/// One round trip for all. It runs as a task of its own, bounded by the link's
-/// patience, so that a cancelled request does not lose what Redis has granted
-/// to all.
+/// One round trip for all.
 async fn ask(
     inner: &Inner,
     link: &Arc<Link>,
     orders: Vec<Order>,
     now: Now,
 ) -> Result<Vec<(usize, Quota)>, Away> {
+    let asked = send(inner, link, orders, now)?;
+    asked.await.unwrap_or(Err(Away))
+}
+
+type Asked = JoinHandle<Result<Vec<(usize, Quota)>, Away>>;
+
+/// A task of its own, bounded by the link's patience, so that a cancelled
+/// request does not lose what Redis has granted to all.
+fn send(inner: &Inner, link: &Arc<Link>, orders: Vec<Order>, now: Now) -> Result<Asked, Away> {
     let link = Arc::clone(link);
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| Away)?;
     inner.lease_round_trips.fetch_add(1, Ordering::Relaxed);
-    let asked = runtime.spawn(async move {
+    Ok(runtime.spawn(async move {
         let mut pipeline = redis::pipe();
         for order in &orders {
             pipeline.add_command(command(
@@ -257,8 +292,7 @@ async fn ask(
         let answers: Vec<Answer> = link.query(&pipeline).await?;
         let land = |(order, answer): (&Order, Answer)| land(order, answer, now);
         Ok(orders.iter().zip(answers).filter_map(land).collect())
-    });
-    asked.await.unwrap_or(Err(Away))
+    }))
 }
 
 /// Granted, left, µs until the next token.
@@ -281,12 +315,19 @@ fn command(limit: Limit, key: &str, need: i64, want: i64) -> Cmd {
 /// Stores what was granted to all; returns what was granted to this request.
 fn land(order: &Order, (granted, left, wait): Answer, now: Now) -> Option<(usize, Quota)> {
     if granted == 0 {
-        order.lease.refuse(Duration::from_micros(wait), now);
+        // Who asks ahead of need is told of a scarcity, not of an end.
+        if order.need > 0 {
+            order.lease.refuse(Duration::from_micros(wait), now);
+        }
         return None;
     }
     if order.lead.is_some() {
-        let lifetime = order.limit.lease_lifetime();
-        order.lease.deposit(granted, left, now, lifetime);
+        let grant = Grant {
+            tokens: granted,
+            left_there: left,
+            lifetime: order.limit.lease_lifetime(),
+        };
+        order.lease.deposit(grant, order.limit.lease_size(), now);
         return None;
     }
     Some((order.index, order.limit.rate().quota(left)))

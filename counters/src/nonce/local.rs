@@ -40,7 +40,7 @@ impl LocalNonces {
         memory.map_or(0, |memory| memory.tally.live(memory.second(now)))
     }
 
-    pub(crate) fn claim(&self, nonce: Nonce<'_>) -> Claim {
+    pub(crate) fn claim(&self, nonce: Nonce) -> Claim {
         if nonce.signed_at <= self.started || nonce.expires < nonce.now {
             return Claim::BeforeStart;
         }
@@ -76,9 +76,9 @@ impl Memory {
         unix.saturating_sub(self.since)
     }
 
-    fn claim(&self, nonce: Nonce<'_>) -> Claim {
+    fn claim(&self, nonce: Nonce) -> Claim {
         let (now, expires) = (self.second(nonce.now), self.second(nonce.expires));
-        let claim = self.table.claim(nonce.key, now, expires);
+        let claim = self.table.claim(&nonce.key, now, expires);
         if claim == Claim::Fresh {
             self.tally.add(expires);
         }

@@ -2,7 +2,9 @@
 //! while it is up, each instance's share while it is away.
 
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::server::RedisServer;
@@ -148,6 +150,30 @@ async fn the_common_request_makes_no_round_trip() {
     }
     let trips = counters.status().lease_round_trips_total;
     assert!((1..=40).contains(&trips), "{trips} round trips");
+}
+
+#[tokio::test]
+async fn a_busy_limit_keeps_nobody_waiting() {
+    let redis = RedisServer::start().await;
+    let counters = instance(redis.url(), PATIENT);
+    let bucket = counters.bucket("route/r", limit(1_000_000, HOUR, 0));
+    // Leases grow to the largest.
+    for _ in 0..50_000 {
+        quota(&counters, &[&bucket], at(0)).await;
+    }
+    let before = counters.status().lease_round_trips_total;
+    for taken in 0..30_000 {
+        let buckets = [&bucket];
+        let mut take = pin!(counters.take(&buckets, at(0)));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(take.as_mut().poll(&mut context).is_ready(), "{taken}");
+        if taken % 1_000 == 0 {
+            // Redis answers in turn: what was asked before has its answer.
+            counters.claim(&[0; 32], 0, 1, 0).await;
+        }
+    }
+    let trips = counters.status().lease_round_trips_total - before;
+    assert!((3..=8).contains(&trips), "{trips} round trips");
 }
 
 #[tokio::test]

@@ -67,6 +67,55 @@ async fn of_claims_at_two_instances_exactly_one_is_fresh() {
     }
 }
 
+/// They travel together: one that is given up must not take others along, and
+/// each has an answer of its own.
+#[tokio::test]
+async fn claims_of_one_moment_are_judged_each_for_itself() {
+    let redis = RedisServer::start().await;
+    let counters = instance(&redis);
+    up(&counters).await;
+    let started = |key, signed_at| {
+        let counters = counters.clone();
+        tokio::spawn(async move { claim_signed_at(&counters, key, signed_at).await })
+    };
+    let ahead = now() + 60;
+    let given_up = started([0; 32], ahead);
+    let claims = [
+        (started([1; 32], ahead), Claim::Fresh),
+        (started([255; 32], ahead), Claim::Replayed),
+        (started([2; 32], now() - 3_600), Claim::BeforeStart),
+        (started([1; 32], ahead), Claim::Replayed),
+        (started([3; 32], ahead), Claim::Fresh),
+    ];
+    tokio::task::yield_now().await;
+    given_up.abort();
+    for (claim, expected) in claims {
+        assert_eq!(claim.await.unwrap(), expected);
+    }
+}
+
+/// The runtime of whoever sees to the round trip ends before it has begun.
+#[tokio::test]
+async fn a_claim_outlives_the_runtime_of_another() {
+    let redis = RedisServer::start().await;
+    let counters = instance(&redis);
+    up(&counters).await;
+    let abandoned = counters.clone();
+    let lost = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let claim = async move { claim(&abandoned, [1; 32]).await };
+        runtime.spawn(claim);
+        runtime.block_on(tokio::task::yield_now());
+    });
+    lost.join().unwrap();
+    let claim = claim(&counters, [2; 32]);
+    let claim = tokio::time::timeout(Duration::from_secs(20), claim).await;
+    assert_eq!(claim.unwrap(), Claim::Fresh);
+}
+
 #[tokio::test]
 async fn a_nonce_is_kept_until_it_expires_and_no_longer() {
     let redis = RedisServer::start().await;

@@ -12,9 +12,9 @@ fn store(capacity: usize) -> LocalNonces {
     LocalNonces::new(capacity, START - 1)
 }
 
-fn nonce(key: &NonceKey, now: u64, expires: u64) -> Nonce<'_> {
+fn nonce(key: &NonceKey, now: u64, expires: u64) -> Nonce {
     Nonce {
-        key,
+        key: *key,
         now: START + now,
         expires: START + expires,
         signed_at: START,
