@@ -17,24 +17,48 @@ use crate::table::{LimitIndex, MethodRules, ServiceTarget, TargetIndex};
 /// Every target of every tenant, once.
 #[derive(Default)]
 pub(super) struct Targets {
-    in_order: Vec<Arc<ServiceTarget>>,
     known: HashMap<Arc<ServiceTarget>, TargetIndex>,
+    /// Those that differ in more than their path.
+    pathless: Vec<Arc<ServiceTarget>>,
+    by_pathless: HashMap<Arc<ServiceTarget>, TargetIndex>,
 }
 
 impl Targets {
     pub(super) fn into_list(self) -> Box<[Arc<ServiceTarget>]> {
-        self.in_order.into()
+        self.pathless.into()
     }
 
     fn add(&mut self, target: ServiceTarget) -> (Arc<ServiceTarget>, TargetIndex) {
         if let Some((same, index)) = self.known.get_key_value(&target) {
             return (same.clone(), *index);
         }
-        let (target, index) = (Arc::new(target), TargetIndex(self.in_order.len()));
-        self.in_order.push(target.clone());
+        let index = self.index(without_path(&target));
+        let target = Arc::new(target);
         self.known.insert(target.clone(), index);
         (target, index)
     }
+
+    fn index(&mut self, pathless: ServiceTarget) -> TargetIndex {
+        if let Some(index) = self.by_pathless.get(&pathless) {
+            return *index;
+        }
+        let (pathless, index) = (Arc::new(pathless), TargetIndex(self.pathless.len()));
+        self.pathless.push(pathless.clone());
+        self.by_pathless.insert(pathless, index);
+        index
+    }
+}
+
+fn without_path(target: &ServiceTarget) -> ServiceTarget {
+    let mut target = target.clone();
+    target.target.path = String::new();
+    let pool = &mut target.upstream.pool;
+    let members = pool.targets.iter().cloned().map(|mut member| {
+        member.target.path = String::new();
+        member
+    });
+    pool.targets = members.collect();
+    target
 }
 
 /// What the routes of one tenant share.
@@ -45,8 +69,8 @@ pub(super) struct Interner {
     methods: HashSet<Arc<[Method]>>,
     injectors: HashMap<InjectorKey, Arc<Injector>>,
     response_rules: HashMap<ResponseSettings, Arc<ResponseRules>>,
-    /// By the injector's address, which the entry keeps alive.
-    rules: HashMap<(TargetIndex, usize, Option<LimitIndex>), Arc<MethodRules>>,
+    /// By the addresses of target and injector, which the entry keeps alive.
+    rules: HashMap<(usize, usize, Option<LimitIndex>), Arc<MethodRules>>,
 }
 
 impl Interner {
@@ -117,7 +141,8 @@ impl Interner {
         limit: Option<LimitIndex>,
     ) -> Arc<MethodRules> {
         let (target, target_index) = targets.add(target);
-        let key = (target_index, Arc::as_ptr(&injector).addr(), limit);
+        let addresses = (Arc::as_ptr(&target).addr(), Arc::as_ptr(&injector).addr());
+        let key = (addresses.0, addresses.1, limit);
         let host = crate::plan::host(&target.target);
         let rules = MethodRules {
             target,
