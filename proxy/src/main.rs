@@ -15,6 +15,7 @@ mod health;
 mod lifecycle;
 mod listening;
 mod logging;
+mod memory;
 mod metrics;
 mod reason;
 mod reload;

@@ -17,6 +17,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::gateway::Gateway;
+use crate::memory;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
 use crate::upstream::resolve::SYSTEM_FILES;
@@ -40,6 +41,8 @@ struct Watched {
     refused: Option<Refused>,
     /// What the system says of names.
     system: Watch,
+    /// Out of use, but for requests that began with it.
+    retired: Vec<Arc<Snapshot>>,
 }
 
 /// Why the files on disk are not the ones in use.
@@ -66,6 +69,7 @@ impl Reload {
             watch,
             refused: None,
             system: Watch::new(SYSTEM_FILES.map(PathBuf::from).into()),
+            retired: Vec::new(),
         };
         Self {
             gateway,
@@ -78,6 +82,7 @@ impl Reload {
     /// Loads the files where one has changed, or where they were refused.
     fn poll(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.bury();
         if watched.system.has_changed() {
             self.gateway.upstreams.book.reread_system();
         }
@@ -112,7 +117,10 @@ impl Reload {
         let unauthorized = self.gateway.counters.unauthorized();
         unauthorized.set_per_minute(per_minute.get());
         snapshot.keep_listeners(&self.gateway.snapshot.load());
-        self.gateway.snapshot.store(Arc::new(snapshot));
+        watched
+            .retired
+            .push(self.gateway.snapshot.swap(Arc::new(snapshot)));
+        watched.bury();
         self.gateway.upstreams.book.sweep();
         watched.watch = watch;
         watched.refused = None;
@@ -146,6 +154,19 @@ impl Reload {
     fn compile(&self, loaded: Loaded) -> Result<Snapshot, String> {
         Snapshot::compile(loaded, &self.gateway.counters, &self.gateway.upstreams)
             .map_err(|error| error.to_string())
+    }
+}
+
+impl Watched {
+    /// To take a snapshot of many routes apart takes a while: the request that
+    /// is the last to have it must not be the one that does so.
+    fn bury(&mut self) {
+        let before = self.retired.len();
+        self.retired
+            .retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        if self.retired.len() < before {
+            memory::give_back();
+        }
     }
 }
 

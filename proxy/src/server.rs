@@ -29,6 +29,7 @@ use crate::edge::failure::MOST_TRIES;
 use crate::gateway::Gateway;
 use crate::lifecycle::{self, Event, LONGER_THAN_ANY_GRACE, ProcessSignals, Signals};
 use crate::listening::{Bound, Listening, Sockets};
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::snapshot::{self, Snapshot};
@@ -91,6 +92,7 @@ fn serve(
 ) -> anyhow::Result<()> {
     let settings = loaded.settings.clone();
     let gateway = Arc::new(assemble(loaded, sockets.addresses())?);
+    memory::give_back();
     lifecycle::watch_panics(&gateway);
     announce(&gateway, &settings, &sockets);
 
