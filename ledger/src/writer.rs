@@ -6,6 +6,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
@@ -20,6 +21,10 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// What the queue may keep on average: a caller that makes its texts long must
 /// not make the queue so much larger.
 pub(crate) const WEIGHT_PER_RECORD: usize = 1024;
+/// Records encoded in one go. Requests on the same core wait so long.
+const AT_ONCE: usize = 16;
+/// While less of the queue than one in so many is in use, requests go first.
+const CALM: usize = 16;
 /// Drops are told at most this often.
 const DROPS_TOLD_EVERY: Duration = Duration::from_secs(10);
 
@@ -121,6 +126,10 @@ impl Shared {
 
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    fn is_calm(&self) -> bool {
+        self.queue.len() < self.queue.capacity() / CALM
     }
 
     /// Takes a record, or drops and counts it. One may be heavier than what is
@@ -277,10 +286,15 @@ impl Batch {
     fn fill(&mut self, shared: &Shared) -> bool {
         self.lines.clear();
         self.done = 0;
+        let mut encoded = 0;
         while self.lines.len() < BATCH_BYTES
             && let Some(record) = shared.pop()
         {
             self.push(&record, shared);
+            encoded += 1;
+            if encoded % AT_ONCE == 0 && shared.is_calm() {
+                thread::yield_now();
+            }
         }
         !self.lines.is_empty()
     }
