@@ -3,9 +3,13 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+/// Of 8,100.
+const FIRST_PORT: u16 = 11_000;
 
 pub(crate) struct RedisServer {
     port: u16,
@@ -72,8 +76,12 @@ impl RedisServer {
         command.query_async(&mut connection).await
     }
 
-    async fn ready(&self) {
+    async fn ready(&mut self) {
         for _ in 0..1_000 {
+            let process = self.process.as_mut().unwrap();
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!("redis-server has ended: {status}");
+            }
             if self.run(&["PING"]).await.is_ok() {
                 return;
             }
@@ -95,7 +103,16 @@ fn ended<T>(result: io::Result<T>) {
     }
 }
 
+/// Never the same one twice in this process, and outside of the range that the
+/// kernel gives to whoever asks for any port: two servers of one port would be
+/// one server for two tests.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = FIRST_PORT + (std::process::id() % 80) as u16 * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
