@@ -126,7 +126,7 @@ impl Bucket {
     pub(crate) fn give_back(&self, receipt: Receipt, now: Now) {
         match (receipt, self.lease()) {
             (Receipt::Local(token), _) => self.state().gcra.give_back(token),
-            (Receipt::Leased, Some(lease)) => lease.give_back(now),
+            (Receipt::Leased, Some(lease)) => lease.give_back(self.limit.lease_size(), now),
             (Receipt::Leased, None) | (Receipt::InHand, _) => {}
         }
     }

@@ -1,7 +1,8 @@
 //! Tokens that Redis has granted to this instance ahead of the requests that
-//! will use them. A lease never holds more than 1 % of its limit and dies after
-//! a second at most. Taking from it is one compare-and-swap. Once half of it is
-//! used the next one is asked for, so that a busy bucket keeps nobody waiting.
+//! will use them. A lease never holds more than 1 % of its limit and dies a
+//! second, at most, after it was last added to. Taking from it is one
+//! compare-and-swap. Once half of it is used more is asked for, so that a busy
+//! bucket keeps nobody waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -121,12 +122,18 @@ impl Lease {
         low_at > 0 && tokens <= low_at && ends > now.as_millis()
     }
 
-    /// A token of a lease that has ended is lost; the bucket regains it.
-    pub(crate) fn give_back(&self, now: Now) {
+    /// What runs out is not added to.
+    pub(crate) fn settle(&self) {
+        self.low_at.store(0, Ordering::Relaxed);
+    }
+
+    /// A token of a lease that has ended, or that has `most` of them, is lost;
+    /// the bucket regains it.
+    pub(crate) fn give_back(&self, most: u32, now: Now) {
         let mut seen = self.word.load(Ordering::Acquire);
         loop {
             let (tokens, ends) = unpack(seen);
-            if ends <= now.as_millis() || tokens == u64::from(u16::MAX) {
+            if ends <= now.as_millis() || tokens >= u64::from(most) {
                 return;
             }
             match self.swap(seen, seen + 1) {
@@ -166,8 +173,8 @@ impl Lease {
     }
 
     /// How many tokens to ask for, for whoever is about to. Twice as many as
-    /// last time if those are used in time, as many as were used if some have
-    /// expired; and no more than there is room for.
+    /// last time if those are used in time, fewer by what has expired if some
+    /// have; and no more than there is room for.
     pub(crate) fn next_size(&self, most: u32, now: Now) -> u32 {
         let (tokens, ends) = unpack(self.word.load(Ordering::Acquire));
         let last = self.ambition.load(Ordering::Relaxed);
@@ -180,7 +187,7 @@ impl Lease {
         };
         let next = next.clamp(1, most);
         self.ambition.store(next, Ordering::Relaxed);
-        self.low_at.store(0, Ordering::Relaxed);
+        self.settle();
         let room = most.saturating_sub(if is_alive { left } else { 0 });
         next.min(room)
     }
@@ -290,9 +297,9 @@ mod tests {
         let lease = Lease::new(String::new());
         deposit(&lease, 1, 0, at(0));
         lease.take(at(0));
-        lease.give_back(at(1_000));
+        lease.give_back(10, at(1_000));
         assert_eq!(lease.take(at(0)), Stand::Dry);
-        lease.give_back(at(999));
+        lease.give_back(10, at(999));
         assert!(matches!(lease.take(at(999)), Stand::Took { .. }));
     }
 
@@ -343,6 +350,7 @@ mod tests {
         let lease = Lease::new(String::new());
         deposit(&lease, 60, 0, at(0));
         deposit(&lease, 60, 0, at(1));
+        lease.give_back(100, at(1));
         let held = std::iter::repeat_with(|| lease.take(at(1)))
             .take_while(|stand| matches!(stand, Stand::Took { .. }))
             .count();

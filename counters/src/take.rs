@@ -125,7 +125,12 @@ fn refill<B: AsRef<Bucket>>(inner: &Inner, link: &Arc<Link>, buckets: &[B], now:
     let orders: Vec<Order> = buckets
         .filter_map(|(index, bucket)| {
             let lease = bucket.lease().filter(|lease| lease.is_low(now))?;
-            let order = order(index, bucket, lease, now)?;
+            if bucket.limit().is_exact() {
+                // A reload has made it so.
+                lease.settle();
+                return None;
+            }
+            let order = order(index, bucket, lease, now, |lease| lease.is_low(now))?;
             Some(Order { need: 0, ..order })
         })
         .collect();
@@ -227,7 +232,8 @@ fn errand<'a>(buckets: &[&'a Bucket], in_hand: &[Option<Quota>], now: Now) -> Er
         if token.is_some() || lease.holds_token(now) {
             continue;
         }
-        match order(index, bucket, lease, now) {
+        let is_due = |lease: &Lease| !lease.holds_token(now);
+        match order(index, bucket, lease, now, is_due) {
             Some(order) => orders.push(order),
             None => behind = Some(&**lease),
         }
@@ -239,13 +245,19 @@ fn errand<'a>(buckets: &[&'a Bucket], in_hand: &[Option<Quota>], now: Now) -> Er
     }
 }
 
-/// `None` if somebody else is asking.
-fn order(index: usize, bucket: &Bucket, lease: &Arc<Lease>, now: Now) -> Option<Order> {
+/// `None` if somebody else is asking, or has been answered meanwhile.
+fn order(
+    index: usize,
+    bucket: &Bucket,
+    lease: &Arc<Lease>,
+    now: Now,
+    is_due: impl Fn(&Lease) -> bool,
+) -> Option<Order> {
     let limit = bucket.limit();
     let (need, want, lead) = if limit.is_exact() {
         (1, 1, None)
     } else {
-        let lead = Lead::try_take(lease)?;
+        let lead = Lead::try_take(lease).filter(|_| is_due(lease))?;
         let most = limit.lease_size();
         let need = lease.waiting().clamp(1, most);
         (need, lease.next_size(most, now), Some(lead))

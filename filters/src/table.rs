@@ -32,9 +32,9 @@ pub struct RouteTable {
     pub(crate) trusted_proxies: TrustedProxies,
     /// Every limit of every tenant; `LimitIndex` points in here.
     pub limits: Box<[LimitSpec]>,
-    /// Every target once, without its path, which makes no difference to
-    /// connections; `TargetIndex` points in here. Whoever prepares them keeps a
-    /// list of the same order.
+    /// Every target once, without its path: one upstream may serve many.
+    /// `TargetIndex` points in here. Whoever prepares connections keeps a list of
+    /// the same order.
     pub targets: Box<[Arc<ServiceTarget>]>,
 }
 

@@ -21,8 +21,8 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// What the queue may keep on average: a caller that makes its texts long must
 /// not make the queue so much larger.
 pub(crate) const WEIGHT_PER_RECORD: usize = 1024;
-/// Records encoded in one go. Requests on the same core wait so long.
-const AT_ONCE: usize = 16;
+/// Bytes encoded in one go. Requests on the same core wait so long.
+const AT_ONCE: usize = 8 * 1024;
 /// While less of the queue than one in so many is in use, requests go first.
 const CALM: usize = 16;
 /// Drops are told at most this often.
@@ -129,7 +129,8 @@ impl Shared {
     }
 
     fn is_calm(&self) -> bool {
-        self.queue.len() < self.queue.capacity() / CALM
+        let is_open = !self.closing.load(Ordering::Relaxed);
+        is_open && self.queue.len() < self.queue.capacity() / CALM
     }
 
     /// Takes a record, or drops and counts it. One may be heavier than what is
@@ -286,13 +287,13 @@ impl Batch {
     fn fill(&mut self, shared: &Shared) -> bool {
         self.lines.clear();
         self.done = 0;
-        let mut encoded = 0;
+        let mut go_ends = AT_ONCE;
         while self.lines.len() < BATCH_BYTES
             && let Some(record) = shared.pop()
         {
             self.push(&record, shared);
-            encoded += 1;
-            if encoded % AT_ONCE == 0 && shared.is_calm() {
+            if self.lines.len() >= go_ends && shared.is_calm() {
+                go_ends = self.lines.len() + AT_ONCE;
                 thread::yield_now();
             }
         }

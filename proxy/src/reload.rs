@@ -82,7 +82,7 @@ impl Reload {
     /// Loads the files where one has changed, or where they were refused.
     fn poll(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.bury();
+        self.bury(&mut watched);
         if watched.system.has_changed() {
             self.gateway.upstreams.book.reread_system();
         }
@@ -109,6 +109,7 @@ impl Reload {
             Ok((snapshot, watch)) => self.take_over(watched, snapshot, watch),
             Err(report) => self.refuse(watched, report, reason, began.elapsed()),
         }
+        memory::give_back();
     }
 
     fn take_over(&self, watched: &mut Watched, mut snapshot: Snapshot, watch: Watch) {
@@ -120,13 +121,24 @@ impl Reload {
         watched
             .retired
             .push(self.gateway.snapshot.swap(Arc::new(snapshot)));
-        watched.bury();
-        self.gateway.upstreams.book.sweep();
+        self.bury(watched);
         watched.watch = watch;
         watched.refused = None;
         self.gateway.metrics.reloads_applied.inc();
         self.gateway.metrics.config_valid.set(1);
         tracing::info!(routes, "configuration reloaded");
+    }
+
+    /// To take a snapshot of many routes apart takes a while: the request that
+    /// is the last to have it must not be the one that does so.
+    fn bury(&self, watched: &mut Watched) {
+        let retired = &mut watched.retired;
+        let before = retired.len();
+        retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        if retired.len() < before {
+            self.gateway.upstreams.book.sweep();
+            memory::give_back();
+        }
     }
 
     fn refuse(&self, watched: &mut Watched, report: String, reason: Reason, took: Duration) {
@@ -154,19 +166,6 @@ impl Reload {
     fn compile(&self, loaded: Loaded) -> Result<Snapshot, String> {
         Snapshot::compile(loaded, &self.gateway.counters, &self.gateway.upstreams)
             .map_err(|error| error.to_string())
-    }
-}
-
-impl Watched {
-    /// To take a snapshot of many routes apart takes a while: the request that
-    /// is the last to have it must not be the one that does so.
-    fn bury(&mut self) {
-        let before = self.retired.len();
-        self.retired
-            .retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        if self.retired.len() < before {
-            memory::give_back();
-        }
     }
 }
 

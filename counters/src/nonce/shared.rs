@@ -1,8 +1,9 @@
 //! The nonces of several instances, in Redis. It must not evict keys
 //! (`maxmemory-policy noeviction`).
 //!
-//! Claims that are made in one turn of a worker travel together: for a busy
-//! gateway the round trip costs more than what Redis has to do for it.
+//! Claims that are made at about the same moment, in one turn of a worker,
+//! travel together: for a busy gateway the round trip costs more than what Redis
+//! has to do for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,9 @@ use tokio::task::yield_now;
 use super::{Claim, Nonce, NonceKey};
 use crate::link::{Away, Link};
 use crate::memory;
+
+/// Claims of one round trip.
+const MOST: usize = 64;
 
 pub(crate) struct SharedNonces {
     link: Arc<Link>,
@@ -43,19 +47,23 @@ impl SharedNonces {
             return Claim::Unavailable;
         };
         let (answer, claim) = oneshot::channel();
-        if self.is_first_to_wait(Waiting { nonce, answer }) {
-            // A task of its own: the others must not depend on this request.
-            let nonces = self.clone();
-            let has_left = false;
-            runtime.spawn(Trip { nonces, has_left }.make());
+        // A task of its own: the others must not depend on this request.
+        match self.wait(Waiting { nonce, answer }) {
+            Place::First => drop(runtime.spawn(Trip::of(self).make())),
+            Place::Last(full) => drop(runtime.spawn(self.clone().judge(full))),
+            Place::Between => {}
         }
         claim.await.unwrap_or(Claim::Unavailable)
     }
 
-    fn is_first_to_wait(&self, claim: Waiting) -> bool {
+    fn wait(&self, claim: Waiting) -> Place {
         let mut waiting = self.waiting();
         waiting.push(claim);
-        waiting.len() == 1
+        match waiting.len() {
+            1 => Place::First,
+            MOST => Place::Last(std::mem::take(&mut *waiting)),
+            _ => Place::Between,
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
@@ -64,6 +72,20 @@ impl SharedNonces {
 
     fn leave(&self) -> Vec<Waiting> {
         std::mem::take(&mut *self.waiting())
+    }
+
+    async fn judge(self: Arc<Self>, mut waiting: Vec<Waiting>) {
+        // A nonce whose request is gone may be used yet.
+        waiting.retain(|waiting| !waiting.answer.is_closed());
+        if waiting.is_empty() {
+            return;
+        }
+        let claims = self.claims(&waiting).await;
+        let claims = claims.unwrap_or_else(|Away| vec![Claim::Unavailable; waiting.len()]);
+        for (waiting, claim) in waiting.into_iter().zip(claims) {
+            // It may have been cancelled.
+            let _ = waiting.answer.send(claim);
+        }
     }
 
     async fn claims(&self, waiting: &[Waiting]) -> Result<Vec<Claim>, Away> {
@@ -87,7 +109,6 @@ impl SharedNonces {
     /// that says neither yes nor no is a failure.
     async fn ask(&self, nonces: &[Waiting]) -> Result<(Option<u64>, Vec<bool>), Away> {
         let mut pipeline = redis::Pipeline::with_capacity(nonces.len() + 1);
-        pipeline.cmd("GET").arg(&self.link.memory_key);
         for Waiting { nonce, .. } in nonces {
             pipeline
                 .cmd("SET")
@@ -97,8 +118,10 @@ impl SharedNonces {
                 .arg("PX")
                 .arg(nonce.lifetime().saturating_mul(1_000));
         }
+        // Last: where Redis is emptied between two of these, it must show.
+        pipeline.cmd("GET").arg(&self.link.memory_key);
         let answers: Vec<Value> = self.link.query(&pipeline).await?;
-        let (record, set) = answers.split_first().ok_or(Away)?;
+        let (record, set) = answers.split_last().ok_or(Away)?;
         let since = match record {
             Value::BulkString(text) => std::str::from_utf8(text).ok().and_then(memory::since),
             _ => None,
@@ -127,7 +150,17 @@ impl SharedNonces {
     }
 }
 
-/// One round trip. However it ends, nobody is left who waits for it.
+/// Where a claim stands among those that wait.
+enum Place {
+    /// It sees to the round trip.
+    First,
+    Between,
+    /// There is no more room: it takes all of them with it.
+    Last(Vec<Waiting>),
+}
+
+/// A round trip that has not begun. However it ends, nobody is left who waits
+/// for it.
 struct Trip {
     nonces: Arc<SharedNonces>,
     /// Who waits now waits for another.
@@ -135,17 +168,19 @@ struct Trip {
 }
 
 impl Trip {
+    fn of(nonces: &Arc<SharedNonces>) -> Trip {
+        Trip {
+            nonces: nonces.clone(),
+            has_left: false,
+        }
+    }
+
     async fn make(mut self) {
         // Requests that are as far in this turn come along.
         yield_now().await;
         self.has_left = true;
         let waiting = self.nonces.leave();
-        let claims = self.nonces.claims(&waiting).await;
-        let claims = claims.unwrap_or_else(|Away| vec![Claim::Unavailable; waiting.len()]);
-        for (waiting, claim) in waiting.into_iter().zip(claims) {
-            // It may have been cancelled.
-            let _ = waiting.answer.send(claim);
-        }
+        self.nonces.clone().judge(waiting).await;
     }
 }
 

@@ -94,6 +94,25 @@ async fn claims_of_one_moment_are_judged_each_for_itself() {
     }
 }
 
+/// More than a round trip takes.
+#[tokio::test]
+async fn a_crowd_of_claims_is_answered_whole() {
+    let redis = RedisServer::start().await;
+    let counters = instance(&redis);
+    up(&counters).await;
+    for expected in [Claim::Fresh, Claim::Replayed] {
+        let claims: Vec<_> = (0..200)
+            .map(|key| {
+                let counters = counters.clone();
+                tokio::spawn(async move { claim(&counters, [key; 32]).await })
+            })
+            .collect();
+        for each in claims {
+            assert_eq!(each.await.unwrap(), expected);
+        }
+    }
+}
+
 /// The runtime of whoever sees to the round trip ends before it has begun.
 #[tokio::test]
 async fn a_claim_outlives_the_runtime_of_another() {

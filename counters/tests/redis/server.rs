@@ -3,13 +3,9 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
-
-/// Of 8,100.
-const FIRST_PORT: u16 = 11_000;
 
 pub(crate) struct RedisServer {
     port: u16,
@@ -30,7 +26,10 @@ impl RedisServer {
             folder: TempDir::new().unwrap(),
             process: None,
         };
-        server.restart().await;
+        // Another process may take a port before ours does.
+        while !server.starts().await {
+            server.port = free_port();
+        }
         server
     }
 
@@ -45,6 +44,10 @@ impl RedisServer {
 
     /// An empty server on the same port.
     pub(crate) async fn restart(&mut self) {
+        assert!(self.starts().await, "port {} is taken", self.port);
+    }
+
+    async fn starts(&mut self) -> bool {
         self.kill();
         let mut command = Command::new("redis-server");
         command
@@ -57,7 +60,7 @@ impl RedisServer {
             command.args(["--requirepass", password]);
         }
         self.process = Some(command.spawn().expect("redis-server is installed"));
-        self.ready().await;
+        self.is_ours().await
     }
 
     pub(crate) fn kill(&mut self) {
@@ -76,14 +79,16 @@ impl RedisServer {
         command.query_async(&mut connection).await
     }
 
-    async fn ready(&mut self) {
+    /// Once it answers: another test's may have the port, and answer as well.
+    async fn is_ours(&mut self) -> bool {
         for _ in 0..1_000 {
             let process = self.process.as_mut().unwrap();
-            if let Some(status) = process.try_wait().unwrap() {
-                panic!("redis-server has ended: {status}");
+            if process.try_wait().unwrap().is_some() {
+                return false;
             }
-            if self.run(&["PING"]).await.is_ok() {
-                return;
+            let id = format!("process_id:{}\r", process.id());
+            if let Ok(redis::Value::BulkString(info)) = self.run(&["INFO", "server"]).await {
+                return String::from_utf8_lossy(&info).contains(&id);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -103,16 +108,7 @@ fn ended<T>(result: io::Result<T>) {
     }
 }
 
-/// Never the same one twice in this process, and outside of the range that the
-/// kernel gives to whoever asks for any port: two servers of one port would be
-/// one server for two tests.
 fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = FIRST_PORT + (std::process::id() % 80) as u16 * 100;
-    loop {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
 }

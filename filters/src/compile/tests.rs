@@ -81,7 +81,7 @@ fn routes_that_differ_in_target_or_headers_share_no_rules() {
 }
 
 #[test]
-fn targets_that_differ_in_their_path_alone_share_connections_and_nothing_else() {
+fn targets_that_differ_in_their_path_alone_are_one_upstream() {
     let by_path = two_routes(|route| {
         route.environments[0].target.path = format!("/{}", route.id);
     });

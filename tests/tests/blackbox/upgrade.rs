@@ -44,12 +44,17 @@ fn taken_over(process: &mut Process) {
 }
 
 pub(crate) fn upgrade(gateway: &Gateway, config: &Config) -> Process {
+    upgrade_of(gateway, || gateway.log(), config)
+}
+
+/// `log`: of the process that is to leave.
+fn upgrade_of(gateway: &Gateway, log: impl Fn() -> String, config: &Config) -> Process {
     let mut successor = gateway.spawn_successor(config, &["--upgrade"]);
     taken_over(&mut successor);
     // Until it knows, a new connection may be the old process's: served as well.
     eventually("the old process to leave the sockets", || {
         let left = "no more connections are accepted";
-        gateway.log().contains(left).then_some(())
+        log().contains(left).then_some(())
     });
     successor
 }
@@ -286,7 +291,7 @@ fn the_successor_has_the_listeners_of_its_own_configuration() {
     };
     ask(less);
     gateway.rewrite(&config.clone().set("/listeners", listeners(more)));
-    let _second = upgrade(&gateway, &config);
+    let _second = upgrade_of(&gateway, || first.stderr(), &config);
     assert!(gateway.process().wait().success());
     assert!(first.wait().success());
     ask(more);
