@@ -122,7 +122,7 @@ impl Lease {
         low_at > 0 && tokens <= low_at && ends > now.as_millis()
     }
 
-    /// What runs out is not added to.
+    /// Nobody else need ask, until something has been added.
     pub(crate) fn settle(&self) {
         self.low_at.store(0, Ordering::Relaxed);
     }

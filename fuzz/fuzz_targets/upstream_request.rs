@@ -109,8 +109,10 @@ fn check_nominated(plan: &Plan, sent: &Sent<'_>) {
     for name in names.filter_map(|name| std::str::from_utf8(name.trim_ascii()).ok()) {
         let name = name.to_ascii_lowercase();
         let is_ours = OURS.iter().any(|(ours, _)| *ours == name)
-            // Said by us, whoever else has said it: a trace, and what we decode.
-            || ["x-forwarded-host", "traceparent", "accept-encoding"].contains(&name.as_str())
+            // A trace goes on, or begins here.
+            || ["x-forwarded-host", "traceparent"].contains(&name.as_str())
+            // An answer that is looked through is asked for as it is.
+            || (name == "accept-encoding" && plan.headers.get(&*name).is_some_and(|asked| asked == "identity"))
             || (plan.websocket && name == "upgrade");
         let stays =
             ["close", "host", "content-length", "transfer-encoding"].contains(&name.as_str());

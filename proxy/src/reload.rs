@@ -82,7 +82,9 @@ impl Reload {
     /// Loads the files where one has changed, or where they were refused.
     fn poll(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        self.bury(&mut watched);
+        if self.bury(&mut watched) {
+            memory::give_back();
+        }
         if watched.system.has_changed() {
             self.gateway.upstreams.book.reread_system();
         }
@@ -131,14 +133,16 @@ impl Reload {
 
     /// To take a snapshot of many routes apart takes a while: the request that
     /// is the last to have it must not be the one that does so.
-    fn bury(&self, watched: &mut Watched) {
+    /// Says whether there was one.
+    fn bury(&self, watched: &mut Watched) -> bool {
         let retired = &mut watched.retired;
         let before = retired.len();
         retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-        if retired.len() < before {
+        let is_any = retired.len() < before;
+        if is_any {
             self.gateway.upstreams.book.sweep();
-            memory::give_back();
         }
+        is_any
     }
 
     fn refuse(&self, watched: &mut Watched, report: String, reason: Reason, took: Duration) {
