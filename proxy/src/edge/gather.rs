@@ -2,10 +2,9 @@
 //! the client anew, which took a third of the time of a download.
 
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
 use pingora::Result;
 
-use super::upstream_session::{Heard, UpstreamSession};
+use super::upstream_session::{Heard, Taken, UpstreamSession};
 
 /// A smaller part is not of an answer that fills the buffers. A frame of HTTP/2
 /// has so much, unless its reader asks for more (RFC 9113, section 6.5.2).
@@ -20,30 +19,25 @@ pub fn gather(upstream: &mut UpstreamSession, first: Bytes) -> (Bytes, Option<Re
         return (first, None);
     }
     let mut all = BytesMut::new();
-    loop {
+    let ended_by = loop {
         match upstream.has_ended() {
             Ok(false) => {}
-            Ok(true) => break,
-            Err(error) => return (whole(first, all), Some(Err(error))),
+            Ok(true) => break None,
+            Err(error) => break Some(Err(error)),
         }
-        match upstream.hear(true).now_or_never() {
-            None => break,
-            Some(Ok(Heard::Part(more))) => {
-                if all.is_empty() {
-                    all.reserve(MOST);
-                    all.extend_from_slice(&first);
-                }
-                all.extend_from_slice(&more);
-                if all.len() + READING > MOST {
-                    break;
-                }
+        let taken = upstream.take_part(|more| {
+            if all.is_empty() {
+                all.reserve(MOST);
+                all.extend_from_slice(&first);
             }
-            Some(heard) => return (whole(first, all), Some(heard)),
+            all.extend_from_slice(more);
+        });
+        match taken {
+            Taken::Part if all.len() + READING <= MOST => {}
+            Taken::Part | Taken::Nothing => break None,
+            Taken::Other(heard) => break Some(heard),
         }
-    }
-    (whole(first, all), None)
-}
-
-fn whole(first: Bytes, all: BytesMut) -> Bytes {
-    if all.is_empty() { first } else { all.freeze() }
+    };
+    let part = if all.is_empty() { first } else { all.freeze() };
+    (part, ended_by)
 }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
@@ -30,6 +31,13 @@ pub enum Heard {
     Part(Bytes),
     /// Nothing more, but for trailers where there are any.
     End(Option<HeaderMap>),
+}
+
+/// What there was of a body without waiting for it.
+pub enum Taken {
+    Nothing,
+    Part,
+    Other(Result<Heard>),
 }
 
 impl UpstreamSession {
@@ -68,6 +76,30 @@ impl UpstreamSession {
         match self {
             Self::Http1(session) => hear_http1(session, answer_begun).await,
             Self::Http2(session) => hear_http2(session, answer_begun).await,
+        }
+    }
+
+    /// Shows the next of the body where it lies, if it has come already; there
+    /// it need be copied but once. What is no part is heard as ever.
+    pub fn take_part(&mut self, take: impl FnOnce(&[u8])) -> Taken {
+        let heard = match self {
+            Self::Http1(session) => match session.read_body_ref().now_or_never() {
+                Some(Ok(part)) => {
+                    take(part.unwrap_or_default());
+                    return Taken::Part;
+                }
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
+            },
+            Self::Http2(session) => hear_http2(session, true).now_or_never(),
+        };
+        match heard {
+            Some(Ok(Heard::Part(part))) => {
+                take(&part);
+                Taken::Part
+            }
+            Some(heard) => Taken::Other(heard),
+            None => Taken::Nothing,
         }
     }
 
