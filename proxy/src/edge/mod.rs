@@ -19,7 +19,6 @@ pub mod decision;
 mod exchange;
 pub mod failure;
 mod findings;
-mod gather;
 mod grpc;
 mod head_reader;
 mod header_edit;

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use pingora::Result;
 
-use super::upstream_session::{Heard, Taken, UpstreamSession};
+use crate::edge::upstream_session::{Heard, Taken, UpstreamSession};
 
 /// A smaller part is not of an answer that fills the buffers. A frame of HTTP/2
 /// has so much, unless its reader asks for more (RFC 9113, section 6.5.2).
