@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use knoxcall_benches::{requests, table};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::sample::{self, Request};
@@ -64,4 +64,3 @@ fn admit(c: &mut Criterion) {
 }
 
 criterion_group!(benches, admit);
-criterion_main!(benches);

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use knoxcall_benches::{Arrived, blocks, last_inside};
 use knoxcall_bundle::ids::{ClientId, RouteId};
 use knoxcall_bundle::{ApiKey, Client, KeyKind, Scopes};
@@ -75,4 +75,3 @@ fn identify(c: &mut Criterion) {
 }
 
 criterion_group!(benches, identify);
-criterion_main!(benches);

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use knoxcall_benches::blocks;
 use knoxcall_filters::cidr::{CidrMap, CidrSet};
 
@@ -32,4 +32,3 @@ fn cidr(c: &mut Criterion) {
 }
 
 criterion_group!(benches, cidr);
-criterion_main!(benches);

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use knoxcall_benches::{blocks, last_inside};
 use knoxcall_bundle::Bundle;
 use knoxcall_filters::sample::{self, Request};
@@ -61,4 +61,3 @@ fn resolve(c: &mut Criterion) {
 }
 
 criterion_group!(benches, resolve);
-criterion_main!(benches);

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use knoxcall_filters::{EdgeRules, RouteTable, sample};
 
 fn compile(c: &mut Criterion) {
@@ -20,4 +20,3 @@ fn compile(c: &mut Criterion) {
 }
 
 criterion_group!(benches, compile);
-criterion_main!(benches);

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use http::Method;
 use knoxcall_benches::{FACTS, Limits, json_body, post, request, signed, table, table_of};
 use knoxcall_bundle::SignatureVersion;
@@ -101,4 +101,3 @@ fn decision(c: &mut Criterion) {
 }
 
 criterion_group!(benches, decision);
-criterion_main!(benches);

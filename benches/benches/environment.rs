@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use knoxcall_benches::Arrived;
 use knoxcall_bundle::{Environment, Route, RouteEnvironment};
 use knoxcall_filters::sample::{self, Request, SANDBOX_HOST};
@@ -60,4 +60,3 @@ fn choose(c: &mut Criterion) {
 }
 
 criterion_group!(benches, choose);
-criterion_main!(benches);

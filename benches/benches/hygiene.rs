@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use knoxcall_benches::request;
 use knoxcall_filters::hygiene::{HeadBudget, check_parsed, check_raw};
 
@@ -44,4 +44,3 @@ fn hygiene(c: &mut Criterion) {
 }
 
 criterion_group!(benches, hygiene);
-criterion_main!(benches);

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use http::HeaderName;
 use knoxcall_benches::{FACTS, REQUEST_ID, template};
 use knoxcall_filters::inject::{Injector, RequestValues};
@@ -47,4 +47,3 @@ fn inject(c: &mut Criterion) {
 }
 
 criterion_group!(benches, inject);
-criterion_main!(benches);

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use knoxcall_benches::{Arrived, blocks, last_inside, request, table_of};
 use knoxcall_bundle::RouteEnvironment;
 use knoxcall_filters::{Refusal, sample};
@@ -42,4 +42,3 @@ fn check(c: &mut Criterion) {
 }
 
 criterion_group!(benches, check);
-criterion_main!(benches);

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use knoxcall_benches::{FACTS, admitted, json_body, post, table_of, template};
 use knoxcall_bundle::{Injection, JsonTemplate, RouteEnvironment};
 use knoxcall_filters::plan::plan_body;
@@ -44,4 +44,3 @@ fn json_merge(c: &mut Criterion) {
 }
 
 criterion_group!(benches, json_merge);
-criterion_main!(benches);

@@ -9,7 +9,7 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use knoxcall_benches::json_body;
 use knoxcall_filters::leak_guard::{LeakGuard, Masker};
 
@@ -53,4 +53,3 @@ fn new_guard(c: &mut Criterion) {
 }
 
 criterion_group!(benches, clean_bodies, new_guard);
-criterion_main!(benches);

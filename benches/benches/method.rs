@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use http::Method;
 use knoxcall_benches::{Arrived, request, table_of};
 use knoxcall_bundle::{MethodConfig, RouteEnvironment};
@@ -65,4 +65,3 @@ fn method(c: &mut Criterion) {
 }
 
 criterion_group!(benches, method);
-criterion_main!(benches);

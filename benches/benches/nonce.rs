@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use knoxcall_benches::{counters, ready};
 use knoxcall_counters::Claim;
 
@@ -37,4 +37,3 @@ fn nonce(c: &mut Criterion) {
 }
 
 criterion_group!(benches, nonce);
-criterion_main!(benches);

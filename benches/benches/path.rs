@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use knoxcall_filters::Refusal;
 use knoxcall_filters::path::{check, join};
 
@@ -45,4 +45,3 @@ fn path(c: &mut Criterion) {
 }
 
 criterion_group!(benches, path);
-criterion_main!(benches);

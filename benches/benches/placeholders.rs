@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use knoxcall_benches::{FACTS, admitted, json_body, post, table_of};
 use knoxcall_bundle::RouteEnvironment;
 use knoxcall_filters::plan::plan_body;
@@ -50,4 +50,3 @@ fn placeholders(c: &mut Criterion) {
 }
 
 criterion_group!(benches, placeholders);
-criterion_main!(benches);

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use knoxcall_benches::{FACTS, admitted, request, signed, table_of};
 use knoxcall_bundle::{RouteEnvironment, SignatureVersion};
 use knoxcall_filters::plan::{BodyState, plan};
@@ -38,4 +38,3 @@ fn planned(c: &mut Criterion) {
 }
 
 criterion_group!(benches, planned);
-criterion_main!(benches);

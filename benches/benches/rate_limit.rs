@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use knoxcall_benches::{Limits, counters, table};
 use knoxcall_counters::{Clock, Taken};
 use knoxcall_filters::sample;
@@ -38,4 +38,3 @@ fn unauthorized(c: &mut Criterion) {
 }
 
 criterion_group!(benches, take, unauthorized);
-criterion_main!(benches);

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use knoxcall_ledger::{Body, BodyKind, Encoder, Obfuscator, RequestRecord, Rules};
 use uuid::Uuid;
 
@@ -97,4 +97,3 @@ fn encode(c: &mut Criterion) {
 }
 
 criterion_group!(benches, encode);
-criterion_main!(benches);

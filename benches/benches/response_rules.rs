@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use knoxcall_benches::{admitted, json_body, request, table_of};
 use knoxcall_bundle::json_path::JsonPath;
@@ -124,4 +124,3 @@ fn headers(c: &mut Criterion) {
 }
 
 criterion_group!(benches, bodies, headers);
-criterion_main!(benches);

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use knoxcall_benches::Arrived;
 use knoxcall_bundle::{Route, RouteEnvironment};
 use knoxcall_filters::sample::{self, Request};
@@ -56,4 +56,3 @@ fn select(c: &mut Criterion) {
 }
 
 criterion_group!(benches, select);
-criterion_main!(benches);

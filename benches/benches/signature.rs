@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use http::Method;
 use knoxcall_benches::{admitted, request, signed, table_of};
 use knoxcall_bundle::{RouteEnvironment, SignatureVersion};
@@ -34,4 +34,3 @@ fn verify(c: &mut Criterion) {
 }
 
 criterion_group!(benches, verify);
-criterion_main!(benches);

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use knoxcall_bundle::ids::TenantId;
 use knoxcall_bundle::{Bundle, Tenant, TenantHosts};
 use knoxcall_filters::sample::{self, Request};
@@ -62,4 +62,3 @@ fn find(c: &mut Criterion) {
 }
 
 criterion_group!(benches, find);
-criterion_main!(benches);

@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use knoxcall_benches::{admitted, request, table_of};
 use knoxcall_bundle::RouteEnvironment;
 use knoxcall_filters::sample::{self, Request};
@@ -64,4 +64,3 @@ fn headers(c: &mut Criterion) {
 }
 
 criterion_group!(benches, headers);
-criterion_main!(benches);

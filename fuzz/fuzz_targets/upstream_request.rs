@@ -7,7 +7,7 @@
 
 use std::sync::LazyLock;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use knoxcall_bundle::RouteEnvironment;
 use knoxcall_filters::RouteTable;
 use knoxcall_filters::hygiene::{HeadBudget, check_parsed};
@@ -109,8 +109,9 @@ fn check_nominated(plan: &Plan, sent: &Sent<'_>) {
     for name in names.filter_map(|name| std::str::from_utf8(name.trim_ascii()).ok()) {
         let name = name.to_ascii_lowercase();
         let is_ours = OURS.iter().any(|(ours, _)| *ours == name)
-            // A trace goes on, or begins here.
-            || ["x-forwarded-host", "traceparent"].contains(&name.as_str())
+            || name == "x-forwarded-host"
+            // Of no trace of the client's: one that begins here.
+            || (name == "traceparent" && plan.headers.get(&*name).is_some_and(is_begun_here))
             // An answer that is looked through is asked for as it is.
             || (name == "accept-encoding" && plan.headers.get(&*name).is_some_and(|asked| asked == "identity"))
             || (plan.websocket && name == "upgrade");
@@ -121,6 +122,10 @@ fn check_nominated(plan: &Plan, sent: &Sent<'_>) {
             "{name}"
         );
     }
+}
+
+fn is_begun_here(traceparent: &HeaderValue) -> bool {
+    traceparent.as_bytes().get(3..35) == Some(REQUEST_ID.replace('-', "").as_bytes())
 }
 
 fn check_framing(body: BodyState, headers: &HeaderMap) {
