@@ -19,6 +19,6 @@ mod writer;
 pub use ledger::{Config, Error, Ledger};
 pub use line::Encoder;
 pub use obfuscate::{MASK, Obfuscator, RuleError, Rules};
-pub use record::{Body, BodyKind, EndedBy, RequestRecord, Text};
+pub use record::{Body, BodyKind, EndedBy, Masked, RequestRecord, Text};
 pub use sink::Sink;
 pub use writer::Stats;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use crate::record::{Body, RequestRecord, Text};
+use crate::record::{Body, Masked, RequestRecord, Text};
 use crate::{Obfuscator, json};
 
 /// Bytes that suffice for most lines.
@@ -111,12 +111,31 @@ impl Line<'_> {
         self.option(record.error, Self::ours);
         self.key(",\"rate_limited\":");
         json::boolean(self.out, record.rate_limited);
-        if record.secrets_masked > 0 {
-            self.key(",\"secrets_masked\":");
-            self.integer(record.secrets_masked);
-        }
+        self.masked(record.secrets_masked);
         self.key(",\"client_origin\":");
-        self.option(record.client_origin.as_ref(), Self::text);
+        self.option(record.client_origin, Self::ours);
+    }
+
+    fn masked(&mut self, found: Masked) {
+        let places = [
+            ("headers", found.headers),
+            ("body", found.body),
+            ("trailers", found.trailers),
+        ];
+        let all: u64 = places.iter().map(|(_, count)| count).sum();
+        if all == 0 {
+            return;
+        }
+        self.key(",\"secrets_masked\":");
+        self.integer(all);
+        self.key(",\"secrets_masked_in\":");
+        let mut before = b'[';
+        for (place, _) in places.iter().filter(|(_, count)| *count > 0) {
+            self.out.push(before);
+            self.ours(place);
+            before = b',';
+        }
+        self.out.push(b']');
     }
 
     fn exchange(&mut self, record: &RequestRecord) {

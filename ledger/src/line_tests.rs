@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::sample;
@@ -26,7 +26,7 @@ fn writes_every_field_of_a_full_record() {
         r#""src_ip":"203.0.113.7","environment":"production","sandbox":true,"#,
         r#""ts":"2026-09-21T14:13:20.042Z","path":"/v1/orders?page=2&token=[redacted]","#,
         r#""latency_ms":12.345,"upstream_host":"api.internal","error":"upstream_failed","#,
-        r#""rate_limited":true,"client_origin":"sdk-intercept","route":"orders","#,
+        r#""rate_limited":true,"client_origin":"sdk_intercept","route":"orders","#,
         r#""host":"a1b2c3d4.acme.example.com","protocol":"HTTP/1.1","upstream_status":500,"#,
         r#""upstream_address":"[2001:db8::1]:8443","attempts":2,"request_bytes":1024,"#,
         r#""response_bytes":2048,"error_detail":"connection reset","ended_by":"upstream","#,
@@ -44,10 +44,15 @@ fn writes_every_field_of_a_full_record() {
 #[test]
 fn says_of_leaks_and_traces_where_there_are_any() {
     let mut record = sample::full();
-    record.secrets_masked = 2;
+    record.secrets_masked = Masked {
+        headers: 1,
+        body: 0,
+        trailers: 2,
+    };
     record.trace_id = Some("4bf9".into());
     let written = parsed(&record);
-    assert_eq!(written["secrets_masked"], 2);
+    assert_eq!(written["secrets_masked"], 3);
+    assert_eq!(written["secrets_masked_in"], json!(["headers", "trailers"]));
     assert_eq!(written["trace_id"], "4bf9");
 }
 
@@ -103,7 +108,6 @@ fn shows_a_secret_in_no_text_of_the_record() {
     record.path = "/x/s3cr%22et%2Fvalue?q=czNjciJldC92YWx1ZQ==".into();
     record.user_agent = text();
     record.client_request_id = text();
-    record.client_origin = text();
     record.error_detail = text();
     record.route = Some(secret.into());
     record.environment = Some(secret.into());
@@ -122,7 +126,7 @@ fn shows_a_secret_in_no_text_of_the_record() {
     });
     let line = line(&record);
     assert!(!line.contains("s3cr") && !line.contains("czNj"), "{line}");
-    assert_eq!(line.matches(crate::MASK).count(), 18, "{line}");
+    assert_eq!(line.matches(crate::MASK).count(), 17, "{line}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use crate::{Body, BodyKind, EndedBy, Obfuscator, RequestRecord, Rules};
+use crate::{Body, BodyKind, EndedBy, Masked, Obfuscator, RequestRecord, Rules};
 
 pub(crate) fn bare() -> RequestRecord {
     masked_by(Obfuscator::default())
@@ -60,12 +60,12 @@ pub(crate) fn full() -> RequestRecord {
         error: Some("upstream_failed"),
         error_detail: Some("connection reset".into()),
         rate_limited: true,
-        secrets_masked: 0,
+        secrets_masked: Masked::default(),
         signature_valid: Some(true),
         secrets_used: ["STRIPE_KEY".into(), "CRM_TOKEN".into()].into(),
         client_request_id: Some("abc-1".into()),
         trace_id: None,
-        client_origin: Some("sdk-intercept".into()),
+        client_origin: Some("sdk_intercept"),
         ended_by: EndedBy::Upstream,
         headers: vec![
             ("accept".into(), "*/*".into()),

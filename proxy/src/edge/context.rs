@@ -140,8 +140,12 @@ impl Context {
             return;
         }
         self.gateway.metrics.leaks.count(found);
-        let masked = found.headers + found.body + found.trailers;
-        self.note(|record| record.secrets_masked += masked as u64);
+        self.note(|record| {
+            let masked = &mut record.secrets_masked;
+            masked.headers += found.headers as u64;
+            masked.body += found.body as u64;
+            masked.trailers += found.trailers as u64;
+        });
     }
 
     /// Once the head is known, and before anything is noted of it.

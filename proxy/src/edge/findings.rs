@@ -30,7 +30,7 @@ pub fn note_head(context: &mut Context, head: &Head, peer: std::net::IpAddr) {
         record.user_agent = text(head.headers, &USER_AGENT);
         record.client_request_id = text(head.headers, &X_REQUEST_ID);
         record.trace_id = trace_id(head).map(Text::from);
-        record.client_origin = text(head.headers, &ORIGIN);
+        record.client_origin = Some(origin(head.headers));
         record.headers = captured;
     });
 }
@@ -47,7 +47,6 @@ pub fn note_trail(context: &mut Context, trail: &Trail) {
         record.tenant_id = trail.tenant.map(|tenant| tenant.id.0);
         record.source_ip = trail.address.and_then(|address| address.client);
         record.identification_method = trail.identification;
-        record.authorized = trail.identification.is_some();
         if let Some(route) = trail.route {
             record.route_id = Some(route.id.0);
             record.route = Some(Text::from(route.handle()));
@@ -103,6 +102,14 @@ fn captured_headers(context: &Context, headers: &HeaderMap) -> Vec<(Text, Text)>
             (Text::from(name.as_str()), Text::from(value.as_bytes()))
         })
         .collect()
+}
+
+/// The SDK marks the calls that it has rerouted.
+fn origin(headers: &HeaderMap) -> &'static str {
+    match headers.get(&ORIGIN).map(HeaderValue::as_bytes) {
+        Some(b"sdk-intercept") => "sdk_intercept",
+        Some(_) | None => "direct",
+    }
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<Text> {

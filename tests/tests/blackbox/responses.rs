@@ -49,6 +49,7 @@ fn a_secret_that_comes_back_is_masked_in_head_and_body() {
     assert!(!response.header("x-echo").unwrap().contains(TOKEN));
     let record = gateway.record_of(&response);
     assert!(record.number("secrets_masked").unwrap() >= 2.0);
+    assert_eq!(record.0["secrets_masked_in"], json!(["headers", "body"]));
     assert!(gateway.metric("knoxcall_secrets_masked_total", &[("place", "body")]) >= 1.0);
     assert!(gateway.metric("knoxcall_secrets_masked_total", &[("place", "headers")]) >= 1.0);
     assert!(!gateway.record_text().contains(TOKEN));

@@ -38,6 +38,8 @@ fn a_v1_signature_is_accepted_once() {
 
     let replayed = gateway.send(&request);
     replayed.assert_refused(401, "nonce_replayed");
+    let record = gateway.record_of(&replayed);
+    assert_eq!(record.flag("signature_valid"), Some(true), "it was, once");
     assert_eq!(upstream.requests().len(), 1);
 }
 
