@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use boring::ssl::{
-    SslAcceptor, SslAcceptorBuilder, SslConnector, SslFiletype, SslMethod, SslStream, SslVerifyMode,
+    SslAcceptor, SslAcceptorBuilder, SslConnector, SslConnectorBuilder, SslFiletype, SslMethod,
+    SslStream, SslVerifyMode,
 };
 use boring::x509::X509Ref;
 
@@ -79,11 +80,24 @@ impl TlsConnection {
         Self::over(stream, name)
     }
 
+    /// As `open`, with this certificate of the client's.
+    pub fn open_as(address: SocketAddr, name: &str, certificate: &Path, key: &Path) -> Self {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
+        let mut connector = connector();
+        connector.set_certificate_chain_file(certificate).unwrap();
+        connector
+            .set_private_key_file(key, SslFiletype::PEM)
+            .unwrap();
+        Self::handshake(connector, stream, name)
+    }
+
     /// On a socket over which something has been said already.
     pub fn over(stream: TcpStream, name: &str) -> Self {
+        Self::handshake(connector(), stream, name)
+    }
+
+    fn handshake(connector: SslConnectorBuilder, stream: TcpStream, name: &str) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
-        connector.set_verify(SslVerifyMode::NONE);
         let stream = connector.build().connect(name, stream).unwrap();
         Self { stream }
     }
@@ -117,6 +131,12 @@ impl TlsConnection {
             }
         }
     }
+}
+
+fn connector() -> SslConnectorBuilder {
+    let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
+    connector.set_verify(SslVerifyMode::NONE);
+    connector
 }
 
 pub(crate) fn common_name(certificate: &X509Ref) -> String {

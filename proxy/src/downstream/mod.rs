@@ -25,7 +25,7 @@ use pingora::protocols::{Digest, Stream};
 use crate::edge::connections::Permit;
 
 pub use rules::ListenerRules;
-use tls::VerifiedCertificate;
+use tls::JudgedCertificate;
 
 /// A connection that may send requests.
 pub struct Accepted {
@@ -47,7 +47,7 @@ pub struct TlsFacts {
     pub alpn_h2: bool,
     /// Its index among the listeners.
     listener: usize,
-    certificate: Option<VerifiedCertificate>,
+    certificate: Option<JudgedCertificate>,
 }
 
 impl TlsFacts {
@@ -61,11 +61,11 @@ impl TlsFacts {
     /// connection outlives the configuration under which it was made. `None`
     /// where none was presented.
     pub fn certificate(&self, listeners: &[Arc<ListenerRules>]) -> Option<Arc<ClientCertificate>> {
-        let verified = self.certificate.as_ref()?;
+        let judged = self.certificate.as_ref()?;
         let listener = listeners.get(self.listener);
         let tls = listener.and_then(|listener| listener.tls.as_ref());
         Some(match tls {
-            Some(tls) => tls.judge(verified),
+            Some(tls) => tls.judge(judged),
             None => Arc::new(ClientCertificate::nobody()),
         })
     }

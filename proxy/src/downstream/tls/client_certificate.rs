@@ -1,5 +1,5 @@
-//! What a verified client certificate says of its holder: subject alternative
-//! names (RFC 5280, section 4.2.1.6), the subject, and its validity.
+//! What a client's certificate says of its holder, if it verifies: subject
+//! alternative names (RFC 5280, section 4.2.1.6), the subject, and its validity.
 
 use std::sync::Arc;
 
@@ -12,19 +12,26 @@ use knoxcall_filters::ClientCertificate;
 /// `XN_FLAG_RFC2253` of OpenSSL and BoringSSL.
 const RFC2253: i32 = 0x0111_0317;
 
-/// A certificate of the connection, and the CAs that it was verified by.
+/// What a connection's certificate was found to be worth, and by which CAs.
 #[derive(Clone, Debug)]
-pub struct VerifiedCertificate {
+pub struct JudgedCertificate {
     certificate: Arc<ClientCertificate>,
     authorities: [u8; 32],
 }
 
-impl VerifiedCertificate {
+impl JudgedCertificate {
     /// `None`: the client has presented none.
     pub(super) fn of(ssl: &SslRef, authorities: [u8; 32]) -> Option<Self> {
-        let certificate = ssl.peer_certificate()?;
+        let presented = ssl.peer_certificate()?;
+        let certificate = match ssl.verify_result() {
+            Ok(()) => read(&presented),
+            Err(error) => {
+                tracing::debug!(%error, "a client's certificate does not verify");
+                ClientCertificate::nobody()
+            }
+        };
         Some(Self {
-            certificate: Arc::new(read(&certificate)),
+            certificate: Arc::new(certificate),
             authorities,
         })
     }
