@@ -27,5 +27,5 @@ pub use model::*;
 pub use report::{Report, ReportedProblem};
 pub use secret::SecretValue;
 pub use settings::Settings;
-pub use standalone::{LoadOptions, Loaded, effective, load};
+pub use standalone::{LoadOptions, Loaded, Unrenderable, effective, load, unrenderable};
 pub use validate::is_reserved;

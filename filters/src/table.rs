@@ -1,7 +1,6 @@
 //! A bundle, compiled: what a request is judged by. Made once for each bundle,
 //! then only read.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,20 +186,6 @@ pub struct FailingTemplate {
     pub field: String,
 }
 
-impl fmt::Display for FailingTemplate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            route,
-            environment,
-            field,
-        } = self;
-        write!(
-            f,
-            "the template {field} of the route `{route}` cannot be rendered in `{environment}`"
-        )
-    }
-}
-
 impl RouteTable {
     /// Templates that were rendered when the table was compiled, and failed: a
     /// mistake of the configuration that only its values show.
@@ -221,7 +206,8 @@ impl RouteTable {
 }
 
 impl FailingTemplate {
-    fn place(&self) -> (&str, &str, &str) {
+    /// Route, environment, field.
+    pub fn place(&self) -> (&str, &str, &str) {
         (self.route.as_str(), self.environment.as_str(), &self.field)
     }
 }

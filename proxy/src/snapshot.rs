@@ -2,16 +2,17 @@
 
 mod redis_password;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use knoxcall_bundle::Loaded;
 use knoxcall_bundle::settings::Settings;
 use knoxcall_bundle::template::MAX_VALUE_BYTES;
-use knoxcall_bundle::{Bundle, RateLimit};
+use knoxcall_bundle::{Bundle, RateLimit, Report, Unrenderable, unrenderable};
 use knoxcall_counters::{Bucket, Counters, Limit};
 use knoxcall_filters::hygiene::HeadBudget;
-use knoxcall_filters::table::{FailingTemplate, LimitIndex};
+use knoxcall_filters::table::{FailingTemplate, LimitIndex, TargetIndex};
 use knoxcall_filters::{EdgeRules, RouteTable};
 use knoxcall_ledger::{Obfuscator, RuleError, Rules};
 use thiserror::Error;
@@ -45,8 +46,8 @@ pub enum CompileError {
     #[error("logging.obfuscate: {0}")]
     Obfuscation(#[from] RuleError),
     /// With the values that they have here.
-    #[error("{}", told(.0))]
-    Templates(Vec<FailingTemplate>),
+    #[error("{0}")]
+    Templates(Report),
 }
 
 impl Snapshot {
@@ -56,12 +57,15 @@ impl Snapshot {
         upstreams: &Upstreams,
     ) -> Result<Self, CompileError> {
         let Loaded {
-            settings, bundle, ..
+            file,
+            settings,
+            bundle,
+            ..
         } = loaded;
         let table = RouteTable::compile(&bundle, &edge_rules(&settings));
         let failing = table.failing_templates();
         if !failing.is_empty() {
-            return Err(CompileError::Templates(failing));
+            return Err(CompileError::Templates(report(&file, &failing)));
         }
         let prepared = prepare(&table, upstreams)?;
         let buckets = table
@@ -100,20 +104,28 @@ impl Snapshot {
     pub fn bucket(&self, index: LimitIndex) -> Option<&Bucket> {
         self.buckets.get(index.0).map(AsRef::as_ref)
     }
+
+    pub fn upstream(&self, target: TargetIndex) -> Option<&Prepared> {
+        self.upstreams.get(target.0)
+    }
 }
 
-/// Each on a line, with what to do about it.
-fn told(failing: &[FailingTemplate]) -> String {
+/// Each on a line, with its place and what to do about it.
+fn report(file: &Path, failing: &[FailingTemplate]) -> Report {
     let most = MAX_VALUE_BYTES / 1024;
     let remedy = format!(
         "mend it, or the values that it reads there: a filter fails on them, \
          or they make a text of more than {most} KiB"
     );
-    let lines: Vec<_> = failing
-        .iter()
-        .map(|template| format!("{template} ({remedy})"))
-        .collect();
-    lines.join("\n")
+    let templates = failing.iter().map(|template| {
+        let (route, environment, field) = template.place();
+        Unrenderable {
+            route,
+            environment,
+            field,
+        }
+    });
+    unrenderable(file, templates, &remedy)
 }
 
 fn prepare(table: &RouteTable, upstreams: &Upstreams) -> Result<Box<[Prepared]>, CompileError> {

@@ -6,6 +6,7 @@ mod numbers;
 mod redact;
 mod secrets;
 mod show;
+mod unrenderable;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ use crate::yaml::{self, Node};
 use secrets::FileSources;
 
 pub use show::effective;
+pub use unrenderable::{Unrenderable, unrenderable};
 
 /// Bytes of a configuration file.
 const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
@@ -39,6 +41,8 @@ pub struct LoadOptions<'a> {
 /// A configuration that holds.
 #[derive(Clone, Debug)]
 pub struct Loaded {
+    /// Where it was read.
+    pub file: PathBuf,
     pub settings: Settings,
     pub bundle: Bundle,
     /// Files whose change is a reload: the configuration, secrets, CAs.
@@ -78,6 +82,7 @@ fn read(path: &Path, options: &LoadOptions<'_>) -> Result<Read, Report> {
     match judged {
         Some((process, tenant, settings, bundle)) if problems.is_empty() => Ok(Read {
             loaded: Loaded {
+                file: path.to_owned(),
                 settings,
                 bundle,
                 watched: sources.into_watched(),

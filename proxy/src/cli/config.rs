@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -5,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{REFUSED, switch};
 use crate::snapshot;
-use crate::source::{LoadError, Overrides, Source};
+use crate::source::{Overrides, Source};
 
 /// Check, describe or show a configuration
 #[derive(Args)]
@@ -69,7 +70,9 @@ impl File {
             .iter()
             .map(|tenant| tenant.routes.len())
             .sum();
-        snapshot::rehearse(loaded)?;
+        if let Err(error) = snapshot::rehearse(loaded) {
+            return Ok(refused(&error));
+        }
         println!("{}: sound, {routes} routes", source.file.display());
         Ok(ExitCode::SUCCESS)
     }
@@ -83,7 +86,7 @@ impl File {
 }
 
 /// Without our name before it: each line begins with the file's.
-fn refused(error: &LoadError) -> ExitCode {
+fn refused(error: &impl Display) -> ExitCode {
     eprintln!("{error}");
     ExitCode::from(REFUSED)
 }

@@ -2,6 +2,7 @@
 //! nothing else.
 
 use super::*;
+use crate::FailingTemplate;
 
 /// `tenant` with the variable `n`, the smallest number there is.
 fn with_number() -> Tenant {
@@ -101,17 +102,11 @@ fn a_table_tells_where_templates_fail() {
         body: None,
         rate_limit: None,
     }];
-    let told: Vec<_> = sample::table(tenant)
-        .failing_templates()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let place = |field| {
-        format!("the template {field} of the route `Route 1` cannot be rendered in `production`")
-    };
+    let found = sample::table(tenant).failing_templates();
+    let told: Vec<_> = found.iter().map(FailingTemplate::place).collect();
     let expected = [
         "inject_headers.x-test",
         "method_configs.POST.inject_headers.x-test",
     ];
-    assert_eq!(told, expected.map(place));
+    assert_eq!(told, expected.map(|field| ("Route 1", "production", field)));
 }
