@@ -75,9 +75,13 @@ impl Attempt<'_> {
         let mut head = self.passage.head(session.req_header(), context)?;
         let prepared = context
             .target
-            .and_then(|target| self.snapshot.upstreams.get(target.0))
+            .and_then(|target| self.snapshot.upstream(target))
             .ok_or(Refusal::Internal)?;
-        let picked = self.pick(prepared, session, context, tried).await?;
+        let patience = Patience::of(session, &prepared.timeouts, context);
+        let picked = patience
+            .in_all(self.pick(prepared, session, context, tried))
+            .await
+            .ok_or(Refusal::UpstreamTimeout)??;
         if let Some(host) = picked.host() {
             head.insert_header(HOST, host)
                 .map_err(|_| Refusal::Internal)?;
@@ -90,11 +94,15 @@ impl Attempt<'_> {
             }
             false => picked.peer(),
         };
-        let connected = self.connect(&picked, peer, context, tried).await?;
+        let connecting = self.connect(&picked, peer, context, tried);
+        let Some(connected) = patience.in_all(connecting).await else {
+            picked.report(Outcome::TimedOut);
+            return Err(Broke::Refused(Refusal::UpstreamTimeout));
+        };
+        let connected = connected?;
         let (mut upstream, is_reused) = (connected.session, connected.is_reused);
         note_connection(context, peer, is_reused, upstream.digest());
         upstream.set_write_timeout(peer.options.write_timeout);
-        let patience = Patience::of(session, &prepared.timeouts, context);
         let service = self.passage.service();
         let relay = Relay::new(session, &mut upstream, deadline, patience, service);
         match relay.run(head, context).await {

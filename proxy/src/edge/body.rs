@@ -5,21 +5,18 @@ use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use knoxcall_filters::Refusal;
 
 use super::buffered::Share;
 use super::pace::Pace;
+use super::patience::Patience;
 use super::to_client::send_continue;
 
 pub struct BodyLimits<'s> {
     pub bytes: usize,
-    /// Between two reads.
-    pub timeout: Duration,
-    /// Bytes a second.
-    pub least_rate: Option<NonZeroU32>,
+    pub patience: &'s Patience,
     /// Of what all requests may hold.
     pub share: &'s mut Share,
 }
@@ -31,8 +28,18 @@ pub enum BodyError {
     Client(Box<Error>),
 }
 
-/// A body so large is refused before it is asked for.
+/// In the time that the client has for it.
 pub async fn read_whole(
+    session: &mut ServerSession,
+    limits: BodyLimits<'_>,
+) -> Result<Bytes, BodyError> {
+    let patience = limits.patience;
+    let read = patience.in_all(read_within(session, limits)).await;
+    read.unwrap_or(Err(BodyError::Refused(Refusal::BodyTimeout)))
+}
+
+/// A body so large is refused before it is asked for.
+async fn read_within(
     session: &mut ServerSession,
     limits: BodyLimits<'_>,
 ) -> Result<Bytes, BodyError> {
@@ -43,11 +50,11 @@ pub async fn read_whole(
     let known = announced.map_or(0, |length| length as usize);
     limits.share.grow_to(known).map_err(BodyError::Refused)?;
     if expects_continue(&session.req_header().headers) {
-        let asked = send_continue(session, limits.timeout).await;
+        let asked = send_continue(session, limits.patience.client).await;
         asked.map_err(BodyError::Client)?;
     }
-    session.set_read_timeout(Some(limits.timeout));
-    let Some(first) = read_some(session, limits.timeout).await? else {
+    session.set_read_timeout(Some(limits.patience.client));
+    let Some(first) = read_some(session, limits.patience.client).await? else {
         return Ok(Bytes::new());
     };
     if first.len() > limits.bytes {
@@ -67,10 +74,10 @@ async fn read_rest(
 ) -> Result<Bytes, BodyError> {
     let expected = announced.map_or(2 * first.len(), |length| length as usize);
     let mut body = BytesMut::with_capacity(expected.min(limits.bytes));
-    let mut pace = Pace::new(limits.least_rate);
+    let mut pace = Pace::new(limits.patience.least_rate);
     pace.count(first.len());
     body.extend_from_slice(&first);
-    while let Some(more) = read_some(session, limits.timeout).await? {
+    while let Some(more) = read_some(session, limits.patience.client).await? {
         let length = body.len() + more.len();
         if length > limits.bytes {
             return Err(BodyError::Refused(Refusal::BodyTooLarge));

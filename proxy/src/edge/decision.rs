@@ -22,6 +22,7 @@ use super::body::{BodyError, BodyLimits, kept_for_retry, read_whole};
 use super::context::Context;
 use super::findings;
 use super::passage::{Passage, Standing, facts};
+use super::patience::Patience;
 use crate::gateway::Gateway;
 use crate::snapshot::Snapshot;
 
@@ -75,6 +76,7 @@ pub async fn decide<'t>(
         presented(&admitted, &head, unix)?;
     }
     let need = body_need(&admitted, head.method);
+    context.target = Some(admitted.rules.target_index);
     let standing = Standing::of(&admitted);
 
     let body = fetch_body(session, snapshot, need, context).await?;
@@ -83,7 +85,6 @@ pub async fn decide<'t>(
     if admitted.service.signature.is_some() {
         check_signature(gateway, &admitted, &head, body.as_ref(), context).await?;
     }
-    context.target = Some(admitted.rules.target_index);
     let (body, secrets_in_body) = make_body(&admitted, &head, body, unix, context)?;
     Ok(Passage {
         standing,
@@ -111,6 +112,7 @@ fn make_body(
         Some(new) => (new.content, new.secrets),
         None => (original, Vec::new()),
     };
+    context.buffered.grow_to(content.len())?;
     context.body = Some(content);
     Ok((state, secrets))
 }
@@ -136,6 +138,7 @@ fn judge_head<'t, 'h>(
     let certificate = context.certificate.clone();
     let admitted = admit_with(&site, head, certificate.as_deref(), unix, &mut trail);
     findings::note_trail(context, &trail);
+    context.note(|record| record.authorized = admitted.is_ok());
     if let (Err(Refusal::Unauthorized), Some(address)) = (&admitted, budgeted) {
         gateway.counters.unauthorized().spend(address, now);
     }
@@ -197,10 +200,14 @@ async fn fetch_body(
         session.set_read_timeout(Some(limits.body_timeout));
         return Ok(None);
     }
+    let bytes = limits.max_inspected_body;
+    let upstream = context
+        .target
+        .and_then(|target| snapshot.upstream(target))
+        .ok_or(Refusal::Internal)?;
     let limits = BodyLimits {
-        bytes: limits.max_inspected_body,
-        timeout: limits.body_timeout,
-        least_rate: limits.min_body_rate,
+        bytes,
+        patience: &Patience::of(session, &upstream.timeouts, context),
         share: &mut context.buffered,
     };
     let body = read_whole(session, limits).await?;
@@ -220,11 +227,12 @@ async fn check_signature(
 ) -> Result<(), Refusal> {
     let unix = unix_seconds(SystemTime::now());
     let body = body.map(Bytes::as_ref).unwrap_or_default();
-    if let Some(claim) = verify(admitted, head, body, unix)? {
-        claim_once(gateway, &claim, unix).await?;
-    }
+    let claim = verify(admitted, head, body, unix)?;
     context.note(|record| record.signature_valid = Some(true));
-    Ok(())
+    match claim {
+        Some(claim) => claim_once(gateway, &claim, unix).await,
+        None => Ok(()),
+    }
 }
 
 async fn claim_once(

@@ -40,7 +40,6 @@ impl Patience {
         };
         if session.is_http2() && is_grpc(&session.req_header().headers) {
             patience.first_byte = patience.events;
-            patience.least_rate = None;
             patience.await_events();
         }
         patience
@@ -49,8 +48,15 @@ impl Patience {
     /// From now on it is a stream that may rest.
     pub fn await_events(&mut self) {
         self.client = self.events;
+        self.least_rate = None;
         self.parts = self.events;
         self.ends = None;
+    }
+
+    /// For the client to take what it is sent.
+    pub fn of_client(&self) -> Duration {
+        self.left()
+            .map_or(self.client, |left| self.client.min(left))
     }
 
     pub fn of_upstream(&self, has_begun: bool) -> Duration {
@@ -60,6 +66,14 @@ impl Patience {
             self.first_byte
         };
         self.left().map_or(wait, |left| wait.min(left))
+    }
+
+    /// `None`: it took longer than all of it may.
+    pub async fn in_all<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.left() {
+            Some(left) => pingora_timeout::timeout(left, work).await.ok(),
+            None => Some(work.await),
+        }
     }
 
     /// Has all of it together a time?

@@ -81,6 +81,36 @@ fn a_stream_of_events_that_is_silent_for_too_long_ends() {
     assert_eq!(client.read_to_end(), b"");
 }
 
+/// A body that is still on its way when they begin may rest as they do. A least
+/// rate counts from the fifth second on.
+#[test]
+fn events_have_no_least_rate() {
+    if !knoxcall_tests::full() {
+        return;
+    }
+    let upstream = Upstream::scripted(|session| {
+        session.head()?;
+        session.read(1)?;
+        session.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")?;
+        session.read(1)?;
+        session.send("data: 2\n\n")
+    });
+    let gateway = Gateway::start(&Config::new(upstream.address()).limit("min_body_rate", 1_000));
+    let mut client = gateway.connect();
+    let request = Request::post("/", "ab");
+    client.send(request.head_bytes());
+    client.send("a");
+    client.read_begun(0);
+    pause(Duration::from_secs(7));
+    client.send("b");
+    let events = client.read_to_end();
+    let events = String::from_utf8_lossy(&events);
+    assert!(
+        events.contains("data: 1") && events.contains("data: 2"),
+        "{events}"
+    );
+}
+
 #[test]
 fn each_event_leaves_at_once_and_without_the_secret() {
     let (upstream, tell) = telling("text/event-stream");

@@ -13,6 +13,7 @@ use super::{Broken, Relay};
 use crate::edge::answer_head::{AnswerHead, Ending, interim_head};
 use crate::edge::context::Context;
 use crate::edge::outgoing::Outgoing;
+use crate::edge::pace::Pace;
 use crate::edge::to_client::{Last, send_interim, send_part};
 use crate::edge::upstream_session::Heard;
 
@@ -105,6 +106,7 @@ impl Relay<'_> {
         let head = AnswerHead::of(upstream)?;
         if head.streams_events() {
             self.patience.await_events();
+            self.pace = Pace::new(self.patience.least_rate);
         }
         let request = self.session.req_header();
         self.outgoing = Some(Outgoing::begin(self.service, head, request, context)?);
@@ -142,7 +144,7 @@ impl Relay<'_> {
             return Ok(Some(Last::Part(leaving.part)));
         }
         let began = Instant::now();
-        send_part(self.session, leaving.part, self.patience.client).await?;
+        send_part(self.session, leaving.part, self.patience.of_client()).await?;
         self.client_keeps_up = began.elapsed() < SLOW;
         self.await_more();
         Ok(None)

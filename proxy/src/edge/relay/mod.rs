@@ -153,7 +153,7 @@ impl<'r> Relay<'r> {
                         return Ok(Conclusion::Answered(Over {
                             last,
                             is_reusable,
-                            patience: self.patience.client,
+                            patience: self.patience.of_client(),
                         }));
                     }
                 }
@@ -212,7 +212,7 @@ impl<'r> Relay<'r> {
 
     async fn write_head(&mut self, head: Box<ResponseHeader>) -> Result<()> {
         let write = self.session.write_response_header(head);
-        within(self.patience.client, write).await
+        within(self.patience.of_client(), write).await
     }
 }
 
