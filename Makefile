@@ -11,6 +11,9 @@ ROUNDS ?= 7
 SECONDS ?= 8
 FUZZ_SECONDS ?= 60
 
+# Of what `make test` has built; nothing is kept, since it is no measurement.
+SHORT_LOAD := loadtest/run --profile debug --no-build --rounds 1
+
 .PHONY: help run test test-full bench loadtest fuzz lint image bootstrap
 
 help: ## print this list
@@ -24,10 +27,12 @@ test: bootstrap ## build everything and run all tests but the slow ones
 	cargo test --workspace
 
 test-full: export KNOXCALL_TEST_FULL := 1
-test-full: test ## the tests with the slow ones, h2spec, a short fuzz of each target, a short load test
+test-full: test ## the tests with the slow ones, h2spec, a short fuzz of each target, short load tests
 	scripts/h2spec
 	scripts/fuzz 10
-	$(MAKE) loadtest ROUNDS=1 SECONDS=1
+	loadtest/setup
+	for scenario in product grpc websocket; do $(SHORT_LOAD) --seconds 5 --scenario $$scenario; done
+	$(SHORT_LOAD) --seconds 1
 
 bench: bootstrap ## criterion benchmarks of each filter and of the whole decision
 	cargo bench -p knoxcall-benches

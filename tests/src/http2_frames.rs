@@ -14,6 +14,10 @@ pub const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
 
+/// A setting (section 6.5.2), and a code of an error (section 7).
+pub const MAX_CONCURRENT_STREAMS: u16 = 3;
+pub const REFUSED_STREAM: u32 = 7;
+
 /// Flags of DATA and HEADERS.
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
@@ -78,8 +82,53 @@ impl Frame {
         Some((frame, stream))
     }
 
-    fn ends_stream(&self) -> bool {
+    pub fn ends_stream(&self) -> bool {
         matches!(self.kind, DATA | HEADERS) && self.flags & END_STREAM != 0
+    }
+
+    /// Of SETTINGS, where it names this one.
+    pub fn setting(&self, name: u16) -> Option<u32> {
+        let mut settings = self.payload.chunks_exact(6);
+        let found = settings.find(|setting| setting[..2] == name.to_be_bytes())?;
+        Some(u32::from_be_bytes(found[2..].try_into().unwrap()))
+    }
+
+    /// Of RST_STREAM.
+    pub fn error_code(&self) -> u32 {
+        u32::from_be_bytes(self.payload[..].try_into().unwrap())
+    }
+
+    /// The `:status` of HEADERS, which stands first.
+    pub fn status(&self) -> u16 {
+        status(&self.payload)
+    }
+}
+
+/// A client's connection, of which every frame is seen.
+pub struct Conversation {
+    client: RawClient,
+}
+
+impl Conversation {
+    /// With these bytes in one packet behind the preface.
+    pub fn begin(address: SocketAddr, frames: &[u8]) -> Self {
+        let settings = Frame {
+            kind: SETTINGS,
+            flags: 0,
+            payload: Vec::new(),
+        };
+        let mut client = RawClient::connect(address);
+        client.try_send([PREFACE, &settings.on(0), frames].concat());
+        Self { client }
+    }
+
+    pub fn send(&mut self, frames: &[u8]) {
+        self.client.send(frames);
+    }
+
+    /// `None`: the connection has ended.
+    pub fn read(&mut self) -> Option<(Frame, u32)> {
+        Frame::read(|count| self.client.read_exact_or_end(count))
     }
 }
 
@@ -93,27 +142,16 @@ pub enum Outcome {
 
 /// Sends these frames on stream 1 of a connection of its own.
 pub fn ask(address: SocketAddr, frames: &[Frame]) -> Outcome {
-    let settings = Frame {
-        kind: SETTINGS,
-        flags: 0,
-        payload: Vec::new(),
-    };
-    let mut bytes = [PREFACE, &settings.on(0)].concat();
-    for frame in frames {
-        bytes.extend(frame.on(1));
-    }
-    let mut client = RawClient::connect(address);
-    client.try_send(bytes);
-    loop {
-        let Some((frame, _)) = Frame::read(|count| client.read_exact_or_end(count)) else {
-            return Outcome::Refused;
-        };
+    let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.on(1)).collect();
+    let mut conversation = Conversation::begin(address, &bytes);
+    while let Some((frame, _)) = conversation.read() {
         match frame.kind {
-            HEADERS => return Outcome::Answered(status(&frame.payload)),
+            HEADERS => return Outcome::Answered(frame.status()),
             RESET | GO_AWAY => return Outcome::Refused,
             _ => {}
         }
     }
+    Outcome::Refused
 }
 
 /// The `:status` that stands first.

@@ -24,6 +24,7 @@ pub mod http2_frames;
 mod nginx;
 mod ports;
 mod process;
+mod python;
 mod records;
 mod redis;
 mod request;
@@ -44,6 +45,7 @@ pub use http2::{Http2Client, Http2Received, Http2Response, Http2Stream, Http2Ups
 pub use nginx::Nginx;
 pub use ports::free_port;
 pub use process::Process;
+pub use python::{PythonServer, python};
 pub use records::Record;
 pub use redis::Redis;
 pub use request::Request;

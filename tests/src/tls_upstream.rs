@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use boring::ssl::{NameType, SslStream, SslVerifyMode};
+use boring::ssl::{NameType, SslAcceptorBuilder, SslOptions, SslStream, SslVerifyMode, SslVersion};
 
 use crate::tls::{acceptor, common_name};
 use crate::wait::DEADLINE;
@@ -37,7 +37,21 @@ pub struct Asked {
 impl TlsUpstream {
     /// Answers `200 ok` to every GET. Asks for certificates, and takes any.
     pub fn start(certificate: &Path, key: &Path) -> Self {
+        Self::accepting(acceptor(certificate, key))
+    }
+
+    /// As `start`, speaking this version of TLS and no other.
+    pub fn start_speaking(version: SslVersion, certificate: &Path, key: &Path) -> Self {
         let mut acceptor = acceptor(certificate, key);
+        // What a server of today leaves out.
+        acceptor.clear_options(SslOptions::NO_TLSV1 | SslOptions::NO_TLSV1_1);
+        acceptor.set_cipher_list("ALL").unwrap();
+        acceptor.set_min_proto_version(Some(version)).unwrap();
+        acceptor.set_max_proto_version(Some(version)).unwrap();
+        Self::accepting(acceptor)
+    }
+
+    fn accepting(mut acceptor: SslAcceptorBuilder) -> Self {
         acceptor.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
         let acceptor = acceptor.build();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

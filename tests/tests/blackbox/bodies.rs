@@ -58,7 +58,7 @@ fn changed_bodies_arrive_whole_and_framed_right() {
     ));
     let mut client = gateway.connect();
     for size in SIZES {
-        // A JSON document of exactly this size, where one can be.
+        // A JSON object of exactly this size, where one can be.
         let overhead = r#"{"a":""}"#.len();
         let Some(filling) = size.checked_sub(overhead) else {
             continue;
@@ -78,6 +78,34 @@ fn changed_bodies_arrive_whole_and_framed_right() {
             assert!(seen.head.is_chunked() || seen.head.length() == Some(seen.body.len()));
         }
     }
+}
+
+/// Nothing is an object without members; no object has one byte.
+#[test]
+fn the_smallest_bodies_are_changed_or_refused_however_they_come() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::start(&Config::new(upstream.address()).edit_route(
+        "echo",
+        json!({"inject_body": {"token": "{{secret:token}}"}, "environments": {}}),
+    ));
+    let mut client = gateway.connect();
+    let plain = Request::new("POST", "/").header("Content-Type", "application/json");
+    for request in framings(&plain, b"") {
+        exchange(&mut client, &request);
+        let seen = upstream.last_request();
+        assert_eq!(seen.json(), json!({"token": TOKEN}));
+        assert!(seen.head.is_chunked() || seen.head.length() == Some(seen.body.len()));
+    }
+    let served = upstream.requests().len();
+    for byte in [b"1", b"{"] {
+        for request in framings(&plain, byte) {
+            client.send(request.bytes());
+            let response = client.read();
+            response.assert_refused(422, "body_not_json");
+            assert!(response.keeps_alive(), "its body was read whole");
+        }
+    }
+    assert_eq!(upstream.requests().len(), served);
 }
 
 #[test]

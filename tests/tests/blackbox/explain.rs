@@ -114,6 +114,28 @@ fn it_names_the_check_that_would_refuse() {
 }
 
 #[test]
+fn what_curl_sends_and_no_uri_may_hold_is_refused_as_the_gateway_would() {
+    let (upstream, config) = config();
+    let key = format!("x-knoxcall-key: {}", keys::LIVE);
+    let base = ["-H", "x-knoxcall-route: echo", "-H", &key];
+    for (request, refusal) in [
+        (["http://gw.test/a|b"].as_slice(), "400 malformed_request"),
+        (&["http://gw.test/a\\b"], "400 malformed_request"),
+        (&["http://gw.test/?%zz"], "400 malformed_request"),
+        (&["http://gw.test:99999/"], "400 malformed_request"),
+        (
+            &["--path-as-is", "http://gw.test/a/../../b"],
+            "400 invalid_path",
+        ),
+    ] {
+        let output = explain(&config, &[&base, request].concat());
+        assert_eq!(output.code, 1, "{request:?}: {}", output.stderr);
+        assert!(output.stdout.contains(refusal), "{}", output.stdout);
+    }
+    upstream.assert_untouched();
+}
+
+#[test]
 fn what_is_not_a_request_exits_with_2() {
     let (_upstream, config) = config();
     for request in [
@@ -121,6 +143,8 @@ fn what_is_not_a_request_exits_with_2() {
         vec!["-H", "no-colon", "http://gw.test/"],
         vec!["--nonsense", "http://gw.test/"],
         vec!["-X", "GET"],
+        vec!["http://gw.test/a b"],
+        vec!["ftp://gw.test/"],
     ] {
         let output = explain(&config, &request);
         assert_eq!(output.code, 2, "{request:?}: {}", output.stdout);

@@ -1,78 +1,24 @@
 //! gRPC from end to end with a real client and a real server (Python's
 //! `grpcio`, which is the C core that most languages use).
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::Stdio;
 
 use knoxcall_tests::config::TOKEN;
-use knoxcall_tests::{Config, DEADLINE, Gateway, eventually, keys};
+use knoxcall_tests::{Config, Gateway, PythonServer, eventually, keys, python};
 use serde_json::{Value, json};
 
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    /// What it says of its calls, line by line.
-    told: Receiver<String>,
+const SERVER: &str = "grpc/server.py";
+const CLIENT: &str = "grpc/client.py";
+
+/// Of the call that waits, as it came.
+fn seconds_left(server: &PythonServer) -> f64 {
+    let begun = server.told();
+    let left = begun.strip_prefix("begun ").expect("a call that waits");
+    left.parse().expect("its deadline")
 }
 
-impl Server {
-    fn start() -> Self {
-        let mut child = python("server.py")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Python of scripts/bootstrap");
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (says, told) = mpsc::channel();
-        std::thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .try_for_each(|line| says.send(line))
-        });
-        let port = told.recv_timeout(DEADLINE).expect("the server's port");
-        Self {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())),
-            told,
-        }
-    }
-
-    /// Of the call that waits, as it came.
-    fn seconds_left(&self) -> f64 {
-        let begun = self.told();
-        let left = begun.strip_prefix("begun ").expect("a call that waits");
-        left.parse().expect("its deadline")
-    }
-
-    fn told(&self) -> String {
-        self.told
-            .recv_timeout(DEADLINE)
-            .expect("a word of the server")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn python(script: &str) -> Command {
-    let mut command = Command::new(root().join(".tools/python/bin/python"));
-    command.arg(root().join("tests/grpc").join(script));
-    command
-}
-
-fn gateway(server: &Server) -> Gateway {
-    Gateway::start(&Config::new(server.address).edit_route(
+fn gateway(server: &PythonServer) -> Gateway {
+    Gateway::start(&Config::new(server.address()).edit_route(
         "echo",
         json!({
             "protocol": "http2",
@@ -83,7 +29,7 @@ fn gateway(server: &Server) -> Gateway {
 }
 
 fn call(gateway: &Gateway, arguments: &[&str]) -> Value {
-    let output = python("client.py")
+    let output = python(CLIENT)
         .arg(gateway.address().to_string())
         .args(arguments)
         .output()
@@ -95,7 +41,7 @@ fn call(gateway: &Gateway, arguments: &[&str]) -> Value {
 
 #[test]
 fn a_unary_call_passes_with_the_secret_and_its_trailers() {
-    let server = Server::start();
+    let server = PythonServer::start(SERVER);
     let gateway = gateway(&server);
     let answer = call(&gateway, &["Unary", keys::LIVE]);
     assert_eq!(answer["code"], "OK");
@@ -106,7 +52,7 @@ fn a_unary_call_passes_with_the_secret_and_its_trailers() {
 
 #[test]
 fn a_call_streams_both_ways() {
-    let server = Server::start();
+    let server = PythonServer::start(SERVER);
     let gateway = gateway(&server);
     let answer = call(&gateway, &["Both", keys::LIVE]);
     assert_eq!(answer["code"], "OK");
@@ -116,7 +62,7 @@ fn a_call_streams_both_ways() {
 
 #[test]
 fn the_servers_own_status_reaches_the_caller() {
-    let server = Server::start();
+    let server = PythonServer::start(SERVER);
     let gateway = gateway(&server);
     let answer = call(&gateway, &["Fail", keys::LIVE]);
     assert_eq!(answer["code"], "FAILED_PRECONDITION");
@@ -125,7 +71,7 @@ fn the_servers_own_status_reaches_the_caller() {
 
 #[test]
 fn a_refusal_is_a_status_that_the_caller_understands() {
-    let server = Server::start();
+    let server = PythonServer::start(SERVER);
     let gateway = gateway(&server);
     let answer = call(
         &gateway,
@@ -142,7 +88,7 @@ fn a_refusal_is_a_status_that_the_caller_understands() {
 
 #[test]
 fn a_secret_in_a_message_is_masked_and_the_message_stays_whole() {
-    let server = Server::start();
+    let server = PythonServer::start(SERVER);
     let gateway = gateway(&server);
     let answer = call(&gateway, &["Leak", keys::LIVE]);
     assert_eq!(answer["code"], "OK");
@@ -154,7 +100,7 @@ fn a_secret_in_a_message_is_masked_and_the_message_stays_whole() {
 
 #[test]
 fn a_callers_deadline_ends_the_call_at_the_upstream_too() {
-    let server = Server::start();
+    let server = PythonServer::start(SERVER);
     let gateway = gateway(&server);
     let answer = call(&gateway, &["Slow", keys::LIVE, "0.3"]);
     assert_eq!(answer["code"], "DEADLINE_EXCEEDED");
@@ -163,26 +109,26 @@ fn a_callers_deadline_ends_the_call_at_the_upstream_too() {
 
 #[test]
 fn the_time_that_a_caller_gives_is_the_servers_too() {
-    let server = Server::start();
+    let server = PythonServer::start(SERVER);
     let gateway = gateway(&server);
     let answer = call(&gateway, &["Wait", keys::LIVE, "2"]);
     assert_eq!(answer["code"], "DEADLINE_EXCEEDED");
-    assert!(server.seconds_left() <= 2.0);
+    assert!(seconds_left(&server) <= 2.0);
     assert_eq!(server.told(), "ended");
 }
 
 #[test]
 fn a_call_that_is_given_up_ends_at_the_server_long_before_its_time() {
-    let server = Server::start();
+    let server = PythonServer::start(SERVER);
     let gateway = gateway(&server);
-    let mut caller = python("client.py")
+    let mut caller = python(CLIENT)
         .arg(gateway.address().to_string())
         .args(["Wait", keys::LIVE, "3600", "cancel"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let left = server.seconds_left();
+    let left = seconds_left(&server);
     assert!((3_500.0..=3_600.0).contains(&left), "{left}");
     drop(caller.stdin.take());
     assert_eq!(server.told(), "ended");

@@ -245,14 +245,31 @@ fn a_refusal_to_a_grpc_caller_is_trailers_only() {
     assert!(upstream.requests().is_empty());
 }
 
-#[test]
-fn a_silent_grpc_call_outlives_the_time_of_bodies() {
-    let upstream = Http2Upstream::start();
-    let config = config(&upstream, json!({"read_timeout_ms": 200})).limit("body_timeout_ms", 200);
-    let gateway = Gateway::start(&config);
+/// A call whose one message comes after so long.
+fn call_that_is_silent_for(silence: Duration, config: &Config) {
+    let gateway = Gateway::start(config);
     let client = Http2Client::connect(gateway.address());
     let mut call = client.open(&grpc("/pkg.Service/echo"), false);
-    pause(Duration::from_millis(600));
+    pause(silence);
     call.write("late", true);
     assert_eq!(call.read().unwrap().body, b"late");
+}
+
+#[test]
+fn a_silent_grpc_call_outlives_the_time_of_bodies_and_the_total_one() {
+    let upstream = Http2Upstream::start();
+    let times = json!({"read_timeout_ms": 200, "total_timeout_ms": 200});
+    let config = config(&upstream, times).limit("body_timeout_ms", 200);
+    call_that_is_silent_for(Duration::from_millis(600), &config);
+}
+
+/// Which counts from the fifth second of a body on.
+#[test]
+fn a_silent_grpc_call_has_no_least_rate() {
+    if !knoxcall_tests::full() {
+        return;
+    }
+    let upstream = Http2Upstream::start();
+    let config = config(&upstream, json!({})).limit("min_body_rate", 1_000_000);
+    call_that_is_silent_for(Duration::from_secs(7), &config);
 }

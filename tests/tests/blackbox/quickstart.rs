@@ -19,7 +19,7 @@ const CONFIG: &str = "conf/quickstart.yaml";
 fn every_printed_line_does_what_it_says() {
     let quickstart = Quickstart::start();
     let lines = printed_lines();
-    assert!(lines.len() > 15, "only {} lines", lines.len());
+    assert!(lines.len() > 28, "only {} lines", lines.len());
     for line in &lines {
         let shown = quickstart.run(&line.command);
         line.announced.check(line, &shown);
@@ -60,7 +60,7 @@ impl Announced {
         if subject.starts_with("served") {
             return Self::Served;
         }
-        if subject.starts_with("what would become") {
+        if subject == "explained" {
             return Self::Explained;
         }
         let (status, kind) = subject.split_once(' ').expect("STATUS TYPE");

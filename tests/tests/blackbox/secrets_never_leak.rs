@@ -78,6 +78,13 @@ fn no_output_of_a_full_run_holds_a_secret() {
     gateway.rewrite_and_wait(&config);
     outputs.insert("metrics", gateway.metrics());
     outputs.insert("health", everything(&gateway.ask_admin("GET", "/healthz")));
+    let upstreams = gateway.ask_admin("GET", "/upstreams");
+    assert!(
+        upstreams.text().contains("localhost"),
+        "{}",
+        upstreams.text()
+    );
+    outputs.insert("upstreams", everything(&upstreams));
     of_commands(&gateway, &config, &mut outputs);
     let status = gateway.stop();
     assert!(status.success(), "{status}");

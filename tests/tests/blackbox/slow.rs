@@ -1,8 +1,9 @@
 //! Clients that are slow or silent: each has a deadline.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use knoxcall_tests::{Config, Gateway, RawClient, Request, Upstream, eventually, pause};
+use knoxcall_tests::{Config, Gateway, Over, RawClient, Request, Upstream, eventually, pause};
 use serde_json::json;
 
 const SHORT: u64 = 600;
@@ -214,29 +215,54 @@ fn a_slow_upload_is_not_blamed_on_the_upstream() {
     client.read().assert_served();
 }
 
-#[test]
-fn a_websocket_may_be_silent() {
-    let upstream = Upstream::scripted(|session| {
+/// Sends the first four bytes of a WebSocket back.
+fn switching() -> Upstream {
+    Upstream::scripted(|session| {
         session.request()?;
         session.send(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         )?;
         let bytes = session.read(4)?;
         session.send(bytes)
-    });
-    let gateway =
-        Gateway::start(&Config::new(upstream.address()).limit("body_timeout_ms", SHORT / 4));
+    })
+}
+
+fn websocket_that_is_silent_for(silence: Duration, config: &Config) {
+    let gateway = Gateway::start(config);
     let mut client = gateway.connect();
     client.send(Request::websocket("/").bytes());
     assert_eq!(client.read_any("GET").status, 101);
-    pause(Duration::from_millis(SHORT));
+    pause(silence);
     client.send("ping");
     assert_eq!(client.read_to_end(), b"ping");
 }
 
-/// Heads, bodies and prefaces that drip, and clients that say nothing at all.
+#[test]
+fn a_websocket_may_be_silent() {
+    let upstream = switching();
+    let times = json!({"read_timeout_ms": SHORT / 4, "total_timeout_ms": SHORT / 4});
+    let config = Config::new(upstream.address())
+        .limit("body_timeout_ms", SHORT / 4)
+        .edit_route("echo", times);
+    websocket_that_is_silent_for(Duration::from_millis(SHORT), &config);
+}
+
+/// Which counts from the fifth second of a body on.
+#[test]
+fn a_websocket_has_no_least_rate() {
+    if !knoxcall_tests::full() {
+        return;
+    }
+    let upstream = switching();
+    let config = Config::new(upstream.address()).limit("min_body_rate", 1_000_000);
+    websocket_that_is_silent_for(Duration::from_secs(7), &config);
+}
+
+/// Heads, bodies and prefaces that drip, and clients that say nothing at first.
 #[test]
 fn a_thousand_slow_clients_do_not_keep_others_from_being_served() {
+    // No figure of speed: far above what one request takes, far below a stall.
+    const LONGEST: Duration = Duration::from_secs(2);
     let upstream = Upstream::start();
     let config = Config::new(upstream.address()).limit("max_connections_per_address", 5_000);
     let gateway = Gateway::start(&config);
@@ -249,15 +275,34 @@ fn a_thousand_slow_clients_do_not_keep_others_from_being_served() {
             client
         })
         .collect();
-    for _ in 0..5 {
-        for client in &mut slow {
-            client.try_send("x");
-        }
-        for _ in 0..20 {
+    let done = AtomicBool::new(false);
+    let dripped = std::thread::scope(|scope| {
+        let dripping = scope.spawn(|| drip(&mut slow, &done));
+        let over = Over(&done);
+        for _ in 0..100 {
+            let begun = Instant::now();
             gateway.get("/").assert_served();
+            let took = begun.elapsed();
+            assert!(took < LONGEST, "{took:?}");
+            pause(Duration::from_millis(30));
         }
-    }
+        drop(over);
+        dripping.join().unwrap()
+    });
+    assert!(dripped >= 1_000, "only {dripped} bytes");
     assert!(gateway.metric("knoxcall_connections_open", &[]) >= 500.0);
+}
+
+/// A byte to one after the other, round and round. How many were sent.
+fn drip(clients: &mut [RawClient], done: &AtomicBool) -> usize {
+    let mut count = 0;
+    while !done.load(Ordering::Relaxed) {
+        let next = count % clients.len();
+        clients[next].try_send("x");
+        count += 1;
+        pause(Duration::from_millis(1));
+    }
+    count
 }
 
 /// The first seconds of a body may be as slow as they like.

@@ -8,6 +8,7 @@ use knoxcall_tests::{
     eventually, free_port,
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const HANDSHAKES: &str = "knoxcall_tls_handshakes_total";
 const SHORT: u64 = 600;
@@ -205,16 +206,35 @@ fn ticket_key(directory: &Path, name: &str, length: usize, fill: u8) -> PathBuf 
     file
 }
 
+/// What a client keeps in order to go on later.
+struct Session {
+    directory: TempDir,
+    version: &'static str,
+}
+
+impl Session {
+    fn begin(gateway: &Gateway, version: &'static str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let session = Self { directory, version };
+        let first = ask(gateway, &[version, "-sess_out", &session.file()]);
+        assert!(first.is_connected && !first.is_resumed(), "{first:?}");
+        session
+    }
+
+    fn goes_on(&self, gateway: &Gateway) -> bool {
+        let again = ask(gateway, &[self.version, "-sess_in", &self.file()]);
+        assert!(again.is_connected, "{again:?}");
+        again.is_resumed()
+    }
+
+    fn file(&self) -> String {
+        self.directory.path().join("session").display().to_string()
+    }
+}
+
 /// Begins a session there, and tells whether it goes on here.
-fn is_resumed(there: &Gateway, here: &Gateway, version: &str) -> bool {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("session");
-    let session = file.to_str().unwrap();
-    let first = ask(there, &[version, "-sess_out", session]);
-    assert!(first.is_connected && !first.is_resumed(), "{first:?}");
-    let second = ask(here, &[version, "-sess_in", session]);
-    assert!(second.is_connected, "{second:?}");
-    second.is_resumed()
+fn is_resumed(there: &Gateway, here: &Gateway, version: &'static str) -> bool {
+    Session::begin(there, version).goes_on(here)
 }
 
 #[test]
@@ -242,6 +262,35 @@ fn a_session_goes_on_at_another_instance_with_the_same_key() {
         assert!(!is_resumed(&alone, &after, version));
     }
     assert!(handshakes(&between, "resumed") >= 2.0);
+}
+
+/// As an operator does it: the new key comes first, and the old one goes when
+/// its sessions are over.
+#[test]
+fn ticket_keys_rotate_by_reloads_of_a_running_gateway() {
+    let upstream = Upstream::start();
+    let authority = Authority::new();
+    let certificate = pair(authority.issue("DNS:gw.test"));
+    let keys = tempfile::tempdir().unwrap();
+    let old = ticket_key(keys.path(), "old", 48, 1);
+    let new = ticket_key(keys.path(), "new", 48, 2);
+    let with = |keys: Value| {
+        let tls = json!({"certificates": [certificate.clone()], "ticket_key_files": keys});
+        config(&upstream, tls)
+    };
+    let gateway = Gateway::start(&with(json!([old])));
+    let begin = || ["-tls1_2", "-tls1_3"].map(|version| Session::begin(&gateway, version));
+    let olds = begin();
+    gateway.rewrite_and_wait(&with(json!([new, old])));
+    let news = begin();
+    for session in olds.iter().chain(&news) {
+        assert!(session.goes_on(&gateway), "{}", session.version);
+    }
+    gateway.rewrite_and_wait(&with(json!([new])));
+    for (old, new) in olds.iter().zip(&news) {
+        assert!(!old.goes_on(&gateway), "{}", old.version);
+        assert!(new.goes_on(&gateway), "{}", new.version);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! may share a connection.
 
 use knoxcall_tests::config::TOKEN;
-use knoxcall_tests::{Config, Gateway, Request, Upstream, keys, signing};
+use knoxcall_tests::{Config, Gateway, Http2Client, Request, Upstream, keys, signing};
 use serde_json::{Value, json};
 
 /// One worker: another may come for a kept connection in the very moment in
@@ -90,6 +90,61 @@ fn a_post_is_never_sent_again() {
             .assert_refused(502, "upstream_failed");
         assert_eq!(upstream.connections(), 1, "{size} bytes");
     }
+}
+
+/// Keeps its first connection for one answer and closes it once it has this
+/// much of the next request's body.
+fn forgetful_after(body: usize) -> Upstream {
+    Upstream::scripted(move |session| {
+        if session.number() == 0 {
+            session.request()?;
+            session.answer("first")?;
+            session.head()?;
+            session.read(body)?;
+            return Ok(());
+        }
+        while session.request()?.is_some() {
+            session.answer("again")?;
+        }
+        Ok(())
+    })
+}
+
+/// In chunks, or longer than what is kept: it streams, and nobody has what has
+/// gone by. Some of it has come, or all.
+#[test]
+fn a_put_whose_body_is_gone_is_never_sent_again() {
+    let put = Request::new("PUT", "/");
+    let in_chunks = put.clone().chunked("hello", 5);
+    let longer_than_kept = put.body(vec![b'x'; 1_048_577]);
+    for (request, sent) in [(&in_chunks, 10), (&in_chunks, 15), (&longer_than_kept, 10)] {
+        let upstream = forgetful_after(sent);
+        let gateway = Gateway::start(&config(&upstream));
+        gateway.get("/").assert_served();
+        let mut client = gateway.connect();
+        client.send(request.head_bytes());
+        client.send(&request.body_bytes()[..sent]);
+        let response = client.read();
+        response.assert_refused(502, "upstream_failed");
+        let record = gateway.record_of(&response);
+        assert_eq!(record.number("attempts"), Some(1.0), "{sent} bytes");
+        assert_eq!(upstream.connections(), 1, "{sent} bytes");
+        assert_eq!(upstream.only_request().method, "GET");
+    }
+}
+
+#[test]
+fn nor_is_one_over_http2() {
+    let upstream = forgetful_after(10);
+    let gateway = Gateway::start(&config(&upstream));
+    gateway.get("/").assert_served();
+    let client = Http2Client::connect(gateway.address());
+    let mut stream = client.open(&Request::new("PUT", "/"), false);
+    stream.write("hello", false);
+    let answer = stream.read().expect("an answer");
+    answer.assert_refused(502, "upstream_failed");
+    assert_eq!(upstream.connections(), 1);
+    assert_eq!(upstream.only_request().method, "GET");
 }
 
 #[test]

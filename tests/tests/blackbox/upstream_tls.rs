@@ -1,6 +1,7 @@
-//! TLS to a real nginx: certificate and name are verified, always.
+//! TLS to real servers: version, certificate and name are verified, always.
 
-use knoxcall_tests::{Authority, Config, Gateway, Nginx, Response, free_port};
+use boring::ssl::SslVersion;
+use knoxcall_tests::{Authority, Config, Gateway, Nginx, Response, TlsUpstream, free_port};
 use serde_json::{Value, json};
 
 #[test]
@@ -93,6 +94,32 @@ fn an_address_is_not_verified_by_a_name_or_another_address() {
 fn a_server_that_does_not_speak_tls_is_refused() {
     let nginx = Nginx::plain();
     ask(&nginx, "localhost", json!({})).assert_refused(502, "upstream_tls");
+}
+
+#[test]
+fn a_server_that_speaks_nothing_newer_than_tls_1_1_is_sent_nothing() {
+    let authority = Authority::new();
+    // The connector has ciphers of the old versions for these keys alone.
+    let (certificate, key) = authority.issue_rsa("leaf", "DNS:localhost");
+    let answer = |version| {
+        let upstream = TlsUpstream::start_speaking(version, &certificate, &key);
+        let route = json!({
+            "target_base_url": upstream.url("localhost"),
+            "custom_ca_file": authority.certificate(),
+        });
+        let config = Config::new(upstream.address()).edit_route("echo", route);
+        let response = Gateway::start(&config).get("/");
+        (response, upstream.asked().len())
+    };
+    for old in [SslVersion::TLS1, SslVersion::TLS1_1] {
+        let (response, asked) = answer(old);
+        response.assert_refused(502, "upstream_tls");
+        assert_eq!(asked, 0, "{old:?}");
+    }
+    // Nothing else is wrong with it.
+    for sound in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        answer(sound).0.assert_served();
+    }
 }
 
 #[test]
