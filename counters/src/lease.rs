@@ -257,7 +257,11 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const MOST: u32 = 100;
 
     fn at(millis: u64) -> Now {
         Now::from_nanos((1_800_000_000_000 + millis) * 1_000_000)
@@ -269,7 +273,11 @@ mod tests {
             left_there,
             lifetime: Duration::from_secs(1),
         };
-        lease.deposit(grant, 100, now);
+        lease.deposit(grant, MOST, now);
+    }
+
+    fn took(lease: &Lease, now: Now) -> bool {
+        matches!(lease.take(now), Stand::Took { .. })
     }
 
     #[test]
@@ -355,5 +363,75 @@ mod tests {
             .take_while(|stand| matches!(stand, Stand::Took { .. }))
             .count();
         assert_eq!(held, 100);
+    }
+
+    #[test]
+    fn threads_share_what_was_leased_and_no_more() {
+        let lease = Lease::new(String::new());
+        let takes = || (0..2_000).filter(|_| took(&lease, at(0))).count() as u64;
+        let leased = 50 * u64::from(MOST);
+        let admitted: u64 = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(takes)).collect();
+            for _ in 0..50 {
+                deposit(&lease, MOST.into(), 0, at(0));
+            }
+            threads.into_iter().map(|one| one.join().unwrap()).sum()
+        });
+        assert!(admitted <= leased, "{admitted} of {leased}");
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Take,
+        /// By a request that another limit has refused.
+        GiveBack,
+        Deposit(u64),
+        Refuse,
+        Order,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            6 => Just(Event::Take),
+            2 => Just(Event::GiveBack),
+            2 => (1..=u64::from(MOST)).prop_map(Event::Deposit),
+            1 => Just(Event::Refuse),
+            1 => Just(Event::Order),
+        ]
+    }
+
+    proptest! {
+        /// Each request has read a clock of its own: a late one may come before
+        /// an early one.
+        #[test]
+        fn admits_no_more_than_was_leased_whatever_the_order(
+            events in prop::collection::vec((0_u64..3_000, event(), 1_usize..40), 0..200),
+        ) {
+            let lease = Lease::new(String::new());
+            let (mut leased, mut admitted) = (0, 0);
+            for (millis, event, times) in events {
+                let now = at(millis);
+                match event {
+                    Event::Take => {
+                        let takes = (0..times).filter(|_| took(&lease, now));
+                        admitted += takes.count() as u64;
+                    }
+                    Event::GiveBack if admitted > 0 => {
+                        lease.give_back(MOST, now);
+                        admitted -= 1;
+                    }
+                    Event::GiveBack => {}
+                    Event::Deposit(tokens) => {
+                        deposit(&lease, tokens, 0, now);
+                        leased += tokens;
+                    }
+                    Event::Refuse => lease.refuse(Duration::from_secs(1), now),
+                    Event::Order => prop_assert!(lease.next_size(MOST, now) <= MOST),
+                }
+                let (held, _) = unpack(lease.word.load(Ordering::Acquire));
+                prop_assert!(held <= MOST.into(), "{held} are held");
+                prop_assert!(admitted + held <= leased, "{admitted} and {held} of {leased}");
+            }
+        }
     }
 }

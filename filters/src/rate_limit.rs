@@ -37,15 +37,6 @@ pub fn limits(admitted: &Admitted<'_, '_>) -> impl Iterator<Item = LimitIndex> +
 }
 
 impl Quota {
-    /// The one that will refuse first; of equals the one that lasts longer.
-    pub fn tighter(self, other: Self) -> Self {
-        let rank = |quota: &Self| (quota.remaining, std::cmp::Reverse(quota.reset));
-        match rank(&other) < rank(&self) {
-            true => other,
-            false => self,
-        }
-    }
-
     /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (Unix seconds).
     pub fn headers(&self) -> [(HeaderName, HeaderValue); 3] {
         [
@@ -114,27 +105,14 @@ mod tests {
         assert_eq!(asked(true, false), [Tenant, Route, Method]);
     }
 
-    fn quota(remaining: u64, reset: u64) -> Quota {
-        Quota {
-            limit: 10,
-            remaining,
-            reset: UnixSeconds(reset),
-        }
-    }
-
-    #[test]
-    fn tells_of_the_tightest_limit() {
-        let (narrow, wide) = (quota(1, 50), quota(2, 90));
-        assert_eq!(narrow.tighter(wide), narrow);
-        assert_eq!(wide.tighter(narrow), narrow);
-        let (short, long) = (quota(1, 50), quota(1, 90));
-        assert_eq!(short.tighter(long), long);
-        assert_eq!(long.tighter(short), long);
-    }
-
     #[test]
     fn writes_plain_numbers() {
-        let headers = quota(7, 1_700_000_000).headers();
+        let quota = Quota {
+            limit: 10,
+            remaining: 7,
+            reset: UnixSeconds(1_700_000_000),
+        };
+        let headers = quota.headers();
         let texts = headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
         assert_eq!(
             texts,

@@ -26,7 +26,7 @@ pub struct Source {
 /// What differs from one deployment of the same file to another.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Overrides {
-    /// Listen here instead of where the file says; may be given several times
+    /// Listen here, may be given several times [default: the file's, 127.0.0.1:8080]
     #[arg(
         long = "listen",
         env = "KNOXCALL_LISTEN",

@@ -426,6 +426,64 @@ fn flipped(mut request: Request, part: Part, at: prop::sample::Index, bit: u8) -
     Some(request)
 }
 
+/// The parts that `v2` signs, in the order of its string: timestamp, method,
+/// host, target, environment, nonce and body; and the number of the route, whose
+/// id stands before the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
+    texts: [String; 7],
+    route: u8,
+}
+
+impl Parts {
+    fn code(&self) -> [u8; 32] {
+        let [timestamp, method, host, target, environment, nonce, body] = &self.texts;
+        Message {
+            timestamp: timestamp.as_bytes(),
+            method,
+            target: target.as_bytes(),
+            body: body.as_bytes(),
+            scope: Some(Scope {
+                host: host.as_bytes(),
+                route: sample::route_id(self.route.into()),
+                environment: &sample::name(environment),
+                nonce: nonce.as_bytes(),
+            }),
+        }
+        .code(b"key")
+    }
+
+    /// With the end of one part at the beginning of the next.
+    fn shifted(&self, part: usize, count: usize) -> Self {
+        let mut texts = self.texts.clone();
+        let kept = texts[part].len() - count;
+        let moved = texts[part].split_off(kept);
+        texts[part + 1].insert_str(0, &moved);
+        Self {
+            texts,
+            route: self.route,
+        }
+    }
+}
+
+/// So alike that only what stands between them tells them apart. A host has no
+/// capitals here: in another case it is the same host.
+fn parts() -> impl Strategy<Value = Parts> {
+    let texts = (
+        "1{3,4}",
+        "A{3,4}",
+        "a{3,4}",
+        "/a{2,3}",
+        "a{3,4}",
+        "a{3,4}",
+        "[\\na]{0,3}",
+    );
+    (texts, 1_u8..3).prop_map(|(texts, route)| Parts {
+        texts: texts.into(),
+        route,
+    })
+}
+
 proptest! {
     /// Judged against a request that was admitted unchanged, so that only the
     /// signature is in question.
@@ -473,5 +531,27 @@ proptest! {
             scope: None,
         }.code(b"key");
         prop_assert_eq!(code(&one) == code(&two), one == two);
+    }
+
+    /// As `v1`, and what it adds: host, route, environment and nonce.
+    #[test]
+    fn different_v2_requests_have_different_strings(
+        one in parts(),
+        other in parts(),
+        // Between target and environment stands the route's id.
+        part in prop::sample::select(&[0_usize, 1, 2, 4, 5]),
+        count in 1_usize..3,
+    ) {
+        prop_assert_eq!(one.code() == other.code(), one == other);
+        prop_assert_ne!(one.code(), one.shifted(part, count).code());
+        let [timestamp, method, _, target, .., body] = &one.texts;
+        let v1 = Message {
+            timestamp: timestamp.as_bytes(),
+            method,
+            target: target.as_bytes(),
+            body: body.as_bytes(),
+            scope: None,
+        };
+        prop_assert_ne!(one.code(), v1.code(b"key"));
     }
 }

@@ -39,6 +39,7 @@ pub struct Check {
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
 
+    /// How it is asked for
     #[arg(long, value_enum, default_value_t = Asked::Head)]
     method: Asked,
 }

@@ -29,8 +29,9 @@ use request::Request;
 /// Say what would become of a request, without sending anything
 ///
 /// The request is written as for curl, after `--`; of curl's flags -X, -H, -d, --data-raw,
-/// --data-binary and --json are understood, -i, -k, -L, -s, -S and -v are passed over. Rate limits
-/// and replay are named, not counted.
+/// --data-binary and --json are understood, -i, -k, -L, -s, -S and -v are passed over. The path is
+/// taken as it is written, as by --path-as-is. Rate limits and replay are named, not counted. A
+/// caller that is known by a client certificate alone cannot be tried: the request comes without.
 #[derive(Args)]
 #[command(
     override_usage = "knoxcall explain --config <FILE> [--from <IP>] -- [-X METHOD] [-H 'NAME: VALUE']... [-d BODY] URL"

@@ -94,4 +94,19 @@ mod tests {
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(trust.roots_for(Some(broken)).is_err());
     }
+
+    #[test]
+    fn a_connection_of_tls_before_1_2_is_not_used() {
+        let peer = HttpPeer::new("127.0.0.1:443", true, "api.test".to_owned());
+        let over = |version| {
+            let digest = SslDigest::new("", version, None, None, Vec::new());
+            is_sound(&peer, Some(&digest))
+        };
+        for sound in ["TLSv1.2", "TLSv1.3"] {
+            assert!(over(sound), "{sound}");
+        }
+        for unsound in ["SSLv3", "TLSv1", "TLSv1.1", "unknown", ""] {
+            assert!(!over(unsound), "{unsound}");
+        }
+    }
 }

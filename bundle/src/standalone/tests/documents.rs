@@ -7,7 +7,7 @@ use crate::template::Template;
 fn the_quickstart_holds() {
     let loaded = quickstart().loaded();
     let tenant = only_tenant(&loaded);
-    assert_eq!(tenant.routes.len(), 7);
+    assert_eq!(tenant.routes.len(), 8);
     assert_eq!(tenant.api_keys.len(), 3);
     let echo = &tenant.routes[0];
     let served: Vec<_> = echo

@@ -59,7 +59,7 @@ fn what_is_shown_holds_again() {
     fs::write(setup.folder.path().join("config.yaml"), shown.to_string()).unwrap();
     let again = setup.loaded();
     assert_eq!(again.settings, quickstart().loaded().settings);
-    assert_eq!(only_tenant(&again).routes.len(), 7);
+    assert_eq!(only_tenant(&again).routes.len(), 8);
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! A request written as for curl, as it would arrive. The same flags mean the
 //! same as there (curl's manual, options -d, --data-binary, --json and -H).
 
+mod url;
+
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use url::Url;
 
 /// Short flags that change nothing of what is sent to the gateway.
 const WITHOUT_EFFECT: &[u8] = b"iksSvL";
+
+/// The path is taken as it is written, with or without it.
+const PATH_AS_IS: &str = "--path-as-is";
 
 pub struct Request {
     pub method: Method,
@@ -21,7 +28,7 @@ pub struct Request {
 #[derive(Default)]
 struct Written {
     method: Option<Method>,
-    url: Option<Uri>,
+    url: Option<Url>,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
     is_json: bool,
@@ -67,9 +74,9 @@ impl Written {
             "curl" if self.url.is_none() => {}
             other if has_no_effect(other) => {}
             other if other.starts_with('-') => bail!(
-                "{other}: use -X, -H, -d, --data-raw, --data-binary, --json, -i, -k, -L, -s, -S, -v and a URL"
+                "{other}: use -X, -H, -d, --data-raw, --data-binary, --json, -i, -k, -L, -s, -S, -v, --path-as-is and a URL"
             ),
-            other if self.url.is_none() => self.url = Some(other.parse().context("URL")?),
+            other if self.url.is_none() => self.url = Some(Url::parse(other).context("URL")?),
             other => bail!("{other}: one URL only"),
         }
         Ok(())
@@ -104,10 +111,7 @@ impl Written {
         Ok(Request {
             method: self.method.unwrap_or(default_method),
             host: host_of(&url, &self.headers)?,
-            target: url
-                .path_and_query()
-                .map_or("/", |target| target.as_str())
-                .to_owned(),
+            target: url.target,
             headers: self.headers,
             body: self.body.unwrap_or_default().into(),
         })
@@ -123,6 +127,9 @@ fn split_attached(word: &str) -> (&str, Option<&str>) {
 }
 
 fn has_no_effect(flag: &str) -> bool {
+    if flag == PATH_AS_IS {
+        return true;
+    }
     let letters = flag.strip_prefix('-').filter(|letters| !letters.is_empty());
     letters.is_some_and(|letters| {
         letters
@@ -151,12 +158,14 @@ fn add_header(headers: &mut HeaderMap, line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn host_of(url: &Uri, headers: &HeaderMap) -> anyhow::Result<String> {
+fn host_of(url: &Url, headers: &HeaderMap) -> anyhow::Result<String> {
     if let Some(host) = headers.get(HOST) {
         return Ok(host.to_str()?.to_owned());
     }
-    let authority = url.authority().context("the URL needs a host")?;
-    Ok(authority.as_str().to_owned())
+    match url.authority.as_str() {
+        "" => bail!("the URL needs a host"),
+        authority => Ok(authority.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -216,7 +225,7 @@ mod tests {
 
     #[test]
     fn without_data_it_is_a_get_without_a_type() {
-        let request = parse(&["-i", "-v", "http://h"]);
+        let request = parse(&["-i", "-v", "--path-as-is", "http://h"]);
         assert_eq!((&request.method, &*request.target), (&Method::GET, "/"));
         assert_eq!(content_type(&request), None);
     }
