@@ -31,6 +31,9 @@ use crate::upstream::{Outcome, Picked, Prepared};
 /// The endpoints that a request has been sent to, or tried to.
 pub type Tried = SmallVec<[SocketAddr; 4]>;
 
+/// An endpoint that had less is not blamed: others may have used the time up.
+const FAIR_TO_CONNECT: Duration = Duration::from_secs(1);
+
 /// In a group's key, which counts up from one.
 const HTTP1_ONLY: u64 = 1 << 63;
 
@@ -94,9 +97,12 @@ impl Attempt<'_> {
             }
             false => picked.peer(),
         };
+        let time_left = patience.left();
         let connecting = self.connect(&picked, peer, context, tried);
         let Some(connected) = patience.in_all(connecting).await else {
-            picked.report(Outcome::TimedOut);
+            if time_left >= Some(FAIR_TO_CONNECT) {
+                picked.report(Outcome::TimedOut);
+            }
             return Err(Broke::Refused(Refusal::UpstreamTimeout));
         };
         let connected = connected?;

@@ -5,6 +5,7 @@ use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method};
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use knoxcall_filters::Refusal;
@@ -16,6 +17,10 @@ use super::to_client::send_continue;
 
 pub struct BodyLimits<'s> {
     pub bytes: usize,
+    /// Between two reads.
+    pub timeout: Duration,
+    /// Bytes a second.
+    pub least_rate: Option<NonZeroU32>,
     pub patience: &'s Patience,
     /// Of what all requests may hold.
     pub share: &'s mut Share,
@@ -28,7 +33,8 @@ pub enum BodyError {
     Client(Box<Error>),
 }
 
-/// In the time that the client has for it.
+/// In the time that all of the request has. It is held in memory meanwhile, so
+/// nothing about it may rest: not even a call of gRPC.
 pub async fn read_whole(
     session: &mut ServerSession,
     limits: BodyLimits<'_>,
@@ -50,11 +56,11 @@ async fn read_within(
     let known = announced.map_or(0, |length| length as usize);
     limits.share.grow_to(known).map_err(BodyError::Refused)?;
     if expects_continue(&session.req_header().headers) {
-        let asked = send_continue(session, limits.patience.client).await;
+        let asked = send_continue(session, limits.timeout).await;
         asked.map_err(BodyError::Client)?;
     }
-    session.set_read_timeout(Some(limits.patience.client));
-    let Some(first) = read_some(session, limits.patience.client).await? else {
+    session.set_read_timeout(Some(limits.timeout));
+    let Some(first) = read_some(session, limits.timeout).await? else {
         return Ok(Bytes::new());
     };
     if first.len() > limits.bytes {
@@ -74,10 +80,10 @@ async fn read_rest(
 ) -> Result<Bytes, BodyError> {
     let expected = announced.map_or(2 * first.len(), |length| length as usize);
     let mut body = BytesMut::with_capacity(expected.min(limits.bytes));
-    let mut pace = Pace::new(limits.patience.least_rate);
+    let mut pace = Pace::new(limits.least_rate);
     pace.count(first.len());
     body.extend_from_slice(&first);
-    while let Some(more) = read_some(session, limits.patience.client).await? {
+    while let Some(more) = read_some(session, limits.timeout).await? {
         let length = body.len() + more.len();
         if length > limits.bytes {
             return Err(BodyError::Refused(Refusal::BodyTooLarge));

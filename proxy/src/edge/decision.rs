@@ -82,10 +82,15 @@ pub async fn decide<'t>(
     let body = fetch_body(session, snapshot, need, context).await?;
     let head = head_of(session.req_header());
     let admitted = standing.on(&head);
-    if admitted.service.signature.is_some() {
-        check_signature(gateway, &admitted, &head, body.as_ref(), context).await?;
-    }
+    let claim = match admitted.service.signature {
+        Some(_) => check_signature(&admitted, &head, body.as_ref(), context)?,
+        None => None,
+    };
     let (body, secrets_in_body) = make_body(&admitted, &head, body, unix, context)?;
+    // Last: what is refused before may be sent again as it is.
+    if let Some((claim, now)) = claim {
+        claim_once(gateway, &claim, now).await?;
+    }
     Ok(Passage {
         standing,
         body,
@@ -200,13 +205,14 @@ async fn fetch_body(
         session.set_read_timeout(Some(limits.body_timeout));
         return Ok(None);
     }
-    let bytes = limits.max_inspected_body;
     let upstream = context
         .target
         .and_then(|target| snapshot.upstream(target))
         .ok_or(Refusal::Internal)?;
     let limits = BodyLimits {
-        bytes,
+        bytes: limits.max_inspected_body,
+        timeout: limits.body_timeout,
+        least_rate: limits.min_body_rate,
         patience: &Patience::of(session, &upstream.timeouts, context),
         share: &mut context.buffered,
     };
@@ -215,24 +221,20 @@ async fn fetch_body(
     Ok(Some(body))
 }
 
-/// The signature, then the claim of what may count only once. By the clock of
-/// this moment: the body may have taken longer than the signature lasts, and a
-/// claim that has ended would be forgotten, and could be made again.
-async fn check_signature(
-    gateway: &Gateway,
+/// What may count only once, and when. By the clock of this moment: the body may
+/// have taken longer than the signature lasts, and a claim that has ended would
+/// be forgotten, and could be made again.
+fn check_signature(
     admitted: &Admitted<'_, '_>,
     head: &Head<'_>,
     body: Option<&Bytes>,
     context: &mut Context,
-) -> Result<(), Refusal> {
-    let unix = unix_seconds(SystemTime::now());
+) -> Result<Option<(ReplayClaim, UnixSeconds)>, Refusal> {
+    let now = unix_seconds(SystemTime::now());
     let body = body.map(Bytes::as_ref).unwrap_or_default();
-    let claim = verify(admitted, head, body, unix)?;
+    let claim = verify(admitted, head, body, now)?;
     context.note(|record| record.signature_valid = Some(true));
-    match claim {
-        Some(claim) => claim_once(gateway, &claim, unix).await,
-        None => Ok(()),
-    }
+    Ok(claim.map(|claim| (claim, now)))
 }
 
 async fn claim_once(

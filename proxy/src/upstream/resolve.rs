@@ -185,7 +185,12 @@ impl AddressBook {
         if let Some(known) = self.known(addresses, now) {
             return Ok(known);
         }
-        self.renew(addresses).await?;
+        // Whoever asks may give up: what is found is kept all the same.
+        let (book, asked) = (self.clone(), addresses.clone());
+        let renewal = tokio::spawn(async move { book.renew(&asked).await });
+        renewal
+            .await
+            .unwrap_or_else(|_| Err(addresses.failure("the look-up broke off")))?;
         self.known(addresses, now)
             .ok_or_else(|| addresses.failure("no addresses"))
     }

@@ -25,6 +25,20 @@ fn nothing_reaches_the_upstream_before_the_whole_body_is_verified() {
     assert_eq!(upstream.connections(), 0);
 }
 
+/// What has not been sent on may be sent again as it is.
+#[test]
+fn a_body_that_is_refused_behind_its_signature_spends_none() {
+    let upstream = Upstream::start();
+    let merging = json!({"inject_body": {"a": 1}});
+    let gateway = Gateway::start(&config(&upstream).edit_route("echo", merging));
+    let request = sign(b"no object").header("Content-Type", "application/json");
+    let request = request.body("no object");
+    for _ in 0..2 {
+        gateway.send(&request).assert_refused(422, "body_not_json");
+    }
+    upstream.assert_untouched();
+}
+
 #[test]
 fn expect_100_continue_is_answered_before_the_body_is_asked_for() {
     let upstream = Upstream::start();

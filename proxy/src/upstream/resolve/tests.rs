@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
+use futures::FutureExt;
 use knoxcall_bundle::Ejection;
 use knoxcall_bundle::settings::UpstreamSettings;
 use knoxcall_filters::Refusal;
@@ -131,6 +132,21 @@ async fn a_name_is_looked_up_again_once_its_ttl_is_over() {
     assert_eq!(first, "192.0.2.1:80".parse().unwrap());
     server.answer(&["192.0.2.2"], 1);
     eventually(&book, &entry, "192.0.2.2").await;
+}
+
+#[tokio::test]
+async fn what_somebody_asked_who_gave_up_is_known_to_the_next() {
+    let server = NameServer::start(&["192.0.2.1"], 300);
+    let (book, entry) = ask(&server, PATIENCE);
+    let asked = book.addresses(&entry, Instant::now()).now_or_never();
+    assert!(asked.is_none(), "no server answers so soon");
+    let learnt = async {
+        while book.known(&entry, Instant::now()).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let learnt = tokio::time::timeout(Duration::from_secs(20), learnt).await;
+    assert!(learnt.is_ok());
 }
 
 #[tokio::test]
