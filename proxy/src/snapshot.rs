@@ -105,8 +105,8 @@ impl Snapshot {
         self.buckets.get(index.0).map(AsRef::as_ref)
     }
 
-    pub fn upstream(&self, target: TargetIndex) -> Option<&Prepared> {
-        self.upstreams.get(target.0)
+    pub fn upstream(&self, target: Option<TargetIndex>) -> Option<&Prepared> {
+        self.upstreams.get(target?.0)
     }
 }
 

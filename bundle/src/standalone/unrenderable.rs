@@ -63,7 +63,7 @@ fn path(root: &Node, template: &Unrenderable<'_>) -> Option<DocPath> {
             template.field,
         )
     };
-    own().or_else(|| field(route, route_path.clone(), template.field))
+    own().or_else(|| field(route, route_path, template.field))
 }
 
 fn field(settings: &Node, path: DocPath, name: &str) -> Option<DocPath> {

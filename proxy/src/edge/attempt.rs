@@ -76,10 +76,8 @@ impl Attempt<'_> {
         tried: &mut Tried,
     ) -> Result<Made, Broke> {
         let mut head = self.passage.head(session.req_header(), context)?;
-        let prepared = context
-            .target
-            .and_then(|target| self.snapshot.upstream(target))
-            .ok_or(Refusal::Internal)?;
+        let prepared = self.snapshot.upstream(context.target);
+        let prepared = prepared.ok_or(Refusal::Internal)?;
         let patience = Patience::of(session, &prepared.timeouts, context);
         let picked = patience
             .in_all(self.pick(prepared, session, context, tried))

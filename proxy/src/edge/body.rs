@@ -12,7 +12,6 @@ use knoxcall_filters::Refusal;
 
 use super::buffered::Share;
 use super::pace::Pace;
-use super::patience::Patience;
 use super::to_client::send_continue;
 
 pub struct BodyLimits<'s> {
@@ -21,7 +20,6 @@ pub struct BodyLimits<'s> {
     pub timeout: Duration,
     /// Bytes a second.
     pub least_rate: Option<NonZeroU32>,
-    pub patience: &'s Patience,
     /// Of what all requests may hold.
     pub share: &'s mut Share,
 }
@@ -33,19 +31,9 @@ pub enum BodyError {
     Client(Box<Error>),
 }
 
-/// In the time that all of the request has. It is held in memory meanwhile, so
-/// nothing about it may rest: not even a call of gRPC.
+/// A body so large is refused before it is asked for. What is read is held in
+/// memory meanwhile, so it may not rest: not even a call of gRPC.
 pub async fn read_whole(
-    session: &mut ServerSession,
-    limits: BodyLimits<'_>,
-) -> Result<Bytes, BodyError> {
-    let patience = limits.patience;
-    let read = patience.in_all(read_within(session, limits)).await;
-    read.unwrap_or(Err(BodyError::Refused(Refusal::BodyTimeout)))
-}
-
-/// A body so large is refused before it is asked for.
-async fn read_within(
     session: &mut ServerSession,
     limits: BodyLimits<'_>,
 ) -> Result<Bytes, BodyError> {

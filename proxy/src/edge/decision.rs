@@ -205,18 +205,16 @@ async fn fetch_body(
         session.set_read_timeout(Some(limits.body_timeout));
         return Ok(None);
     }
-    let upstream = context
-        .target
-        .and_then(|target| snapshot.upstream(target))
-        .ok_or(Refusal::Internal)?;
+    let upstream = snapshot.upstream(context.target).ok_or(Refusal::Internal)?;
+    let patience = Patience::of(session, &upstream.timeouts, context);
     let limits = BodyLimits {
         bytes: limits.max_inspected_body,
         timeout: limits.body_timeout,
         least_rate: limits.min_body_rate,
-        patience: &Patience::of(session, &upstream.timeouts, context),
         share: &mut context.buffered,
     };
-    let body = read_whole(session, limits).await?;
+    let read = patience.in_all(read_whole(session, limits)).await;
+    let body = read.ok_or(Refusal::BodyTimeout)??;
     findings::note_body(context, session, &body);
     Ok(Some(body))
 }

@@ -63,7 +63,6 @@ mod slow;
 mod spans;
 mod templates;
 mod tls_downstream;
-mod total_timeout;
 mod upgrade;
 mod upgrade_sessions;
 mod upstream;

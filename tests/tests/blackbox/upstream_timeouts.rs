@@ -14,13 +14,19 @@ const LONG_MS: u64 = 60_000;
 
 /// The route `echo` to this target.
 fn gateway(target: &str, short: &str) -> Gateway {
+    Gateway::start(&config(target, short))
+}
+
+fn config(target: &str, short: &str) -> Config {
     let mut fields = json!({"target_base_url": target, "environments": {}});
     for limit in ["connect", "first_byte", "read", "write", "idle", "total"] {
         fields[format!("{limit}_timeout_ms")] = LONG_MS.into();
     }
     fields[short] = json!(u64::try_from(SHORT.as_millis()).unwrap());
     let nowhere = "127.0.0.1:1".parse().unwrap();
-    Gateway::start(&Config::new(nowhere).edit_route("echo", fields))
+    Config::new(nowhere)
+        .limit("body_timeout_ms", LONG_MS)
+        .edit_route("echo", fields)
 }
 
 /// A client waits for much less than the other limits.
@@ -63,11 +69,12 @@ fn silent() -> Upstream {
 
 /// The kernel accepts for it; nobody reads the client's hello.
 #[test]
-fn a_tls_handshake_that_is_not_answered_has_the_connections_time() {
+fn a_tls_handshake_that_is_not_answered_has_the_connections_time_and_the_total_one() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = format!("https://{}", silent.local_addr().unwrap());
-    let gateway = gateway(&target, "connect_timeout_ms");
-    assert_ends_in_a_504(&gateway, &Request::get("/"));
+    for limit in ["connect_timeout_ms", "total_timeout_ms"] {
+        assert_ends_in_a_504(&gateway(&target, limit), &Request::get("/"));
+    }
 }
 
 #[test]
@@ -75,6 +82,39 @@ fn a_connection_that_is_not_accepted_has_the_connections_time() {
     let full = FullListener::new();
     let gateway = gateway(&format!("http://{}", full.address), "connect_timeout_ms");
     assert_ends_in_a_504(&gateway, &Request::get("/"));
+}
+
+/// The client is waited for, so it is the client's fault.
+#[test]
+fn a_body_that_must_be_seen_whole_has_the_total_time() {
+    let upstream = Upstream::start();
+    let merging = json!({"inject_body": {"a": 1}});
+    let config = config(&upstream.url(), "total_timeout_ms").edit_route("echo", merging);
+    let gateway = Gateway::start(&config);
+    let mut client = gateway.connect();
+    let request = Request::post("/", "{}").header("Content-Type", "application/json");
+    client.send(request.head_bytes());
+    let response = client.read();
+    response.assert_refused(408, "body_timeout");
+    upstream.assert_untouched();
+}
+
+/// A client that reads nothing of a long answer does not stretch it either.
+#[test]
+fn an_answer_under_way_has_the_total_time() {
+    let upstream = Upstream::scripted(|session| {
+        session.request()?;
+        session.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")?;
+        let part = [b'x'; 64 * 1024];
+        while session.send(part).is_ok() {}
+        Ok(())
+    });
+    let gateway = gateway(&upstream.url(), "total_timeout_ms");
+    let mut client = gateway.connect();
+    client.send(Request::get("/").bytes());
+    let record = gateway.wait_for_records(1).remove(0);
+    assert_eq!(record.number("status_code"), Some(200.0));
+    assert!(record.number("response_bytes") < Some(100_000_000.0));
 }
 
 /// Nobody accepts, and the kernel has no place left: it drops whatever asks for

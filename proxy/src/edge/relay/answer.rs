@@ -159,6 +159,6 @@ impl Relay<'_> {
         if is_leave && context.body.is_some() {
             return Ok(());
         }
-        send_interim(self.session, head, self.patience.client).await
+        send_interim(self.session, head, self.patience.of_client()).await
     }
 }

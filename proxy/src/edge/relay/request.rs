@@ -61,7 +61,7 @@ impl Relay<'_> {
 
     async fn await_leave(&mut self) -> Result<()> {
         if !self.upstream.gives_leave() {
-            return send_continue(self.session, self.patience.client).await;
+            return send_continue(self.session, self.patience.of_client()).await;
         }
         let since = Instant::now();
         self.request = Request::Waits { since };
